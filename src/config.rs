@@ -12,6 +12,7 @@ pub mod limits;
 
 mod check;
 mod decode;
+mod fit;
 mod place;
 mod read;
 mod reserved;
@@ -22,7 +23,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, MORE_FAULTS};
 use checked::Checked;
 
 /// What came of a configuration.
@@ -60,7 +61,8 @@ pub fn load_text(text: &str, dir: &Path) -> Loaded {
     let mut diagnostics = Vec::new();
     let decoded = decode::decode(text, &mut diagnostics);
     let checked = decoded.map(|decoded| check::check(&decoded, dir, &mut diagnostics));
-    diagnostics.sort_by_key(|finding| finding.line.unwrap_or(0));
+    // That the search ended early comes last.
+    diagnostics.sort_by_key(|finding| (finding.code == MORE_FAULTS.code, finding.line));
     let refused = diagnostics.iter().any(Diagnostic::is_error);
     Loaded {
         checked: checked.filter(|_| !refused),

@@ -41,7 +41,9 @@ fn write_code(out: &mut impl Write, code: &Code) -> io::Result<()> {
 }
 
 fn write_list(out: &mut impl Write) -> io::Result<()> {
-    for code in CODES {
+    let mut codes = CODES.to_vec();
+    codes.sort_by_key(|code| code.code);
+    for code in codes {
         writeln!(
             out,
             "{}  {:7}  {}",

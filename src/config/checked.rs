@@ -29,7 +29,7 @@ pub struct Workers {
     pub cores: Cores,
     /// Pin each thread to its core.
     pub pin: bool,
-    /// What to do where io_uring is missing.
+    /// What to do where `io_uring` is missing.
     pub io_uring: IoUring,
 }
 
@@ -47,9 +47,9 @@ pub enum Cores {
 /// `workers.ioUring`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IoUring {
-    /// Refuse to start without io_uring (the default).
+    /// Refuse to start without `io_uring` (the default).
     Require,
-    /// Use epoll, with a warning, where io_uring is missing.
+    /// Use epoll, with a warning, where `io_uring` is missing.
     Prefer,
 }
 
