@@ -1,4 +1,4 @@
-//! The configuration: [read](load), [decoded](decode) into the [document], [checked](check) into
+//! The configuration: [read](load), decoded into the [document], checked into
 //! [`checked::Checked`]. All faults are found in one run, each with its path, its line and a hint;
 //! a configuration with an error yields nothing that could be run.
 //!

@@ -1,5 +1,5 @@
 //! The configuration after every check has passed: plain, immutable data in the units the rest of
-//! the program works in. [`super::check`] makes it from the [document](super::document); the
+//! the program works in. `check` makes it from the [document](super::document); the
 //! control thread turns it, together with the live state it keeps, into a
 //! [`Snapshot`](super::snapshot::Snapshot).
 //!

@@ -1,10 +1,10 @@
 //! The configuration as the user writes it: one struct per JSON object, one field per key. These
 //! structs are what `thalweg schema` prints, so their doc comments are the reference manual.
 //!
-//! [`super::decode`] fills them and reports what does not fit. Every field has a default, also the
-//! required ones: [`super::check`] reports those as missing, together with everything else, so that
+//! `decode` fills them and reports what does not fit. Every field has a default, also the
+//! required ones: `check` reports those as missing, together with everything else, so that
 //! one forgotten key does not hide the other faults of its object. Names that the contract knows
-//! but this release does not serve are not here; see [`super::reserved`].
+//! but this release does not serve are not here; see `reserved`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

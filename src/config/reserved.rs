@@ -88,12 +88,12 @@ pub(super) fn take_top(root: &mut Node, found: &mut Vec<Diagnostic>) {
 pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
     take(service, SERVICE, place, found);
     inside(service, "limits", |limits| {
-        take(limits, LIMITS, &place.key("limits"), found)
+        take(limits, LIMITS, &place.key("limits"), found);
     });
     inside(service, "sni", |sni| {
         let place = place.key("sni");
         inside(sni, "forwardsTo", |target| {
-            take(target, TARGET, &place.key("forwardsTo"), found)
+            take(target, TARGET, &place.key("forwardsTo"), found);
         });
     });
     let rules = place.key("rules");
@@ -104,7 +104,7 @@ pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Ve
             let targets = place.key("targets");
             inside(rule, "targets", |node| {
                 each(node, |at, target| {
-                    take(target, TARGET, &targets.index(at), found)
+                    take(target, TARGET, &targets.index(at), found);
                 });
             });
         });
