@@ -304,11 +304,13 @@ impl Flow<'_> {
     }
 
     fn source_failed(&self, error: &io::Error) -> Fault {
+        tracing::debug!(side = self.source.name(), %error, "a read failed");
         Fault { side: self.source, cause: cause_of(error), unread: false }
     }
 
     fn sink_failed(&self, error: &io::Error) -> Fault {
         let side = if self.source == Side::Client { Side::Upstream } else { Side::Client };
+        tracing::debug!(side = side.name(), %error, "a write failed");
         self.shared.dead(side).set(true);
         Fault { side, cause: cause_of(error), unread: true }
     }
