@@ -95,9 +95,7 @@ impl Lines {
         // What programs say about their version is long and unlike; the number is what matters.
         let number = |said: &str| {
             let mut parts = said.split([' ', '/']);
-            parts
-                .find(|part| part.starts_with(|c: char| c.is_ascii_digit()))
-                .map(str::to_owned)
+            parts.find(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
         };
         let versions: Vec<String> = Kind::ALL
             .iter()
