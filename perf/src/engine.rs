@@ -132,12 +132,17 @@ impl Engine {
     }
 
     /// Starts the measured window: latencies and the progress of each connection count from here.
+    ///
+    /// Not so for bulk: with megabytes in flight on each of many connections, a slow but sound proxy
+    /// may need longer than a short window to come round to all of them. There the warm-up counts.
     pub fn begin_window(&mut self) {
         self.latency.clear();
-        self.slots.iter_mut().for_each(|slot| slot.done = 0);
+        if self.work.mode != Mode::Bulk {
+            self.slots.iter_mut().for_each(|slot| slot.done = 0);
+        }
     }
 
-    /// Clients that have got nothing done since [`Engine::begin_window`].
+    /// Clients that have got nothing done (see [`Engine::begin_window`]).
     pub fn starved(&self) -> usize {
         let client = match (self.work.mode, self.work.direction) {
             (Mode::Bulk, Direction::Up) => Role::Source,

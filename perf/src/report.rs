@@ -92,14 +92,23 @@ impl Lines {
             let line = lines.find(|l| l.get("proxy").and_then(Value::as_str) == Some(kind.name()));
             line.and_then(|line| line.get("version")?.as_str()).map(str::to_owned)
         };
-        let versions: Vec<String> =
-            Kind::ALL.iter().filter(|k| **k != Kind::Direct).filter_map(|k| first(*k)).collect();
+        // What programs say about their version is long and unlike; the number is what matters.
+        let number = |said: &str| {
+            let mut parts = said.split([' ', '/']);
+            parts.find(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(str::to_owned)
+        };
+        let versions: Vec<String> = Kind::ALL
+            .iter()
+            .filter(|kind| **kind != Kind::Direct)
+            .filter_map(|kind| Some((kind, first(*kind)?)))
+            .map(|(kind, said)| format!("{} {}", label(*kind), number(&said).unwrap_or(said)))
+            .collect();
         let text = |key: &str| {
             self.0.iter().find_map(|line| line.get(key)?.as_str()).unwrap_or("unknown").to_owned()
         };
         let rounds = self.0.iter().filter_map(|line| line.get("round")?.as_u64()).max();
         vec![
-            versions.join("; "),
+            versions.join(", "),
             format!(
                 "Linux {}, loopback, congestion control {}, proxy on one CPU, load on another",
                 text("kernel"),
