@@ -25,3 +25,106 @@ pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const CONFIG_BYTES_MAX: u64 = 256 << 20;
 /// Most faults of shape reported in one run; beyond it the rest is noise of the first.
 pub const FAULTS_MAX: usize = 200;
+
+// ---- sockets ----------------------------------------------------------------------------------
+
+/// Length of a listener's accept queue, in connections, on each core. The kernel caps it at
+/// `net.core.somaxconn` (4096 by default).
+pub const BACKLOG: i32 = 4096;
+/// Silence before the first keepalive probe. Below the 350 s after which common load balancers and
+/// NATs forget a flow.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
+/// Between two keepalive probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes after which the peer is dead: 120 + 5 × 15 = 195 s at most.
+pub const KEEPALIVE_PROBES: u32 = 5;
+/// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged before the peer is dead. It also
+/// replaces the count of keepalive probes, so it must not be below their sum of 75 s.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Connections taken from a listener's queue in one go, before others get their turn.
+pub const ACCEPT_BATCH: usize = 64;
+/// Pause of a listener after the process ran out of descriptors or memory for sockets.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Descriptors kept free of connections: logs, events, rings, eventfds, the control thread's files.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+
+// ---- the relay --------------------------------------------------------------------------------
+
+/// The one scratch buffer of a core, in bytes. Larger gains under 5 % on bulk, which splices anyway.
+pub const SCRATCH_BYTES: usize = 64 << 10;
+/// Full scratch buffers in a row after which a direction turns to splice.
+pub const FULL_READS_TO_SPLICE: u8 = 2;
+/// A splice round below this many bytes counts as small.
+pub const SPLICE_SMALL_BYTES: usize = 16 << 10;
+/// Small splice rounds in a row after which a direction turns back to copying.
+pub const SMALL_ROUNDS_TO_COPY: u8 = 2;
+/// Capacity asked for a pipe, in bytes: 64 KiB costs a third more CPU on bulk, 1 MiB gains nothing.
+pub const PIPE_BYTES: i32 = 256 << 10;
+/// Most pipes lent at a time on one core: 256 × 256 KiB bounds what slow receivers pin at 64 MiB.
+pub const PIPES_LENT_MAX: usize = 256;
+/// Most empty pipes a core keeps for the next flow.
+pub const PIPES_IDLE_MAX: usize = 32;
+/// Bytes one direction may move before other connections get their turn.
+pub const TURN_BYTES: usize = 1 << 20;
+/// After a reset on one side, how long the bytes already sent to the other may stay without any
+/// acknowledged progress before that side is reset too.
+pub const FLUSH_STALL: Duration = Duration::from_secs(5);
+/// First and longest pause between two looks at what is still unacknowledged.
+pub const FLUSH_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+// ---- connecting -------------------------------------------------------------------------------
+
+/// Addresses of one target tried in one go: a name may have very many.
+pub const ADDRESSES_TRIED_MAX: usize = 4;
+/// Addresses kept of a name: an answer of a thousand records is cut here.
+pub const ADDRESSES_KEPT_MAX: usize = 64;
+/// Between two resolutions of a name.
+pub const RESOLVE_REFRESH: Duration = Duration::from_secs(30);
+/// Between two resolutions of a name that has failed.
+pub const RESOLVE_RETRY: Duration = Duration::from_secs(2);
+/// How long the start waits for names before it says ready without them.
+pub const RESOLVE_START: Duration = Duration::from_secs(3);
+
+// ---- a core -----------------------------------------------------------------------------------
+
+/// The coarse clock of a core: idle, half-closed and lifetime limits are checked this often.
+pub const TICK: Duration = Duration::from_millis(100);
+/// Ticks the clock may jump at once: after the process was stopped (SIGSTOP, a frozen cgroup) time
+/// that no peer could use does not count against it.
+pub const TICKS_JUMP_MAX: u32 = 10;
+/// Every connection is looked at once in this many ticks, so limits hold to 1 s at any count …
+pub const SWEEP_TICKS: usize = 10;
+/// … and at every tick while there are no more than this many.
+pub const SWEEP_MIN: usize = 2048;
+/// Commands of the control thread that a core carries out before connections get their turn.
+pub const COMMANDS_PER_TURN: usize = 64;
+/// Submission queue entries of a core's ring; the completion queue has eight times as many.
+pub const RING_ENTRIES: u32 = 1024;
+/// A core that has not shown a heartbeat for this long is reported.
+pub const HEARTBEAT_LATE: Duration = Duration::from_secs(2);
+/// Deaths of cores within [`DEATHS_WINDOW`] after which the process gives up, for its supervisor
+/// to start it afresh.
+pub const DEATHS_MAX: usize = 5;
+/// See [`DEATHS_MAX`].
+pub const DEATHS_WINDOW: Duration = Duration::from_secs(60);
+
+// ---- control ----------------------------------------------------------------------------------
+
+/// How long a removed listener still takes the handshakes that were under way, while new ones are
+/// turned away; one round trip on any network we know.
+pub const LISTENER_LINGER: Duration = Duration::from_millis(250);
+/// How long start and reload retry an address that is in use, for the remains of a killed process.
+pub const BIND_RETRY: Duration = Duration::from_secs(2);
+/// Default of `run --drain-deadline`: below systemd's 90 s before it kills.
+pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// After the drain deadline, how long the cut connections may take to be accounted for.
+pub const CUT_GRACE: Duration = Duration::from_secs(2);
+
+// ---- events and logs --------------------------------------------------------------------------
+
+/// Event bytes a core collects before it hands them to the writer; it also does so at every tick.
+pub const EVENT_BATCH_BYTES: usize = 64 << 10;
+/// Batches waiting for the writer, over all cores; beyond it batches are dropped and counted.
+pub const EVENT_BATCHES_MAX: usize = 128;
+/// Log lines waiting for the sink; beyond it lines are dropped and counted.
+pub const LOG_LINES_MAX: usize = 16 << 10;

@@ -1,0 +1,77 @@
+//! The command line: `thalweg --help` in types. One file per command.
+
+pub mod logging;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::control::run;
+
+/// A TCP proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+Try it:           thalweg demo
+Serve a file:     thalweg run -c config/quickstart.json
+What is wrong:    thalweg check -c FILE      (codes: thalweg explain CODE)
+Change it live:   edit FILE, then send SIGHUP")]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a configuration in the foreground.
+    ///
+    /// Prints `ready` once every listener is bound. SIGHUP reads the file again and applies what
+    /// changed (a bad one changes nothing); SIGTERM or SIGINT lets connections finish and ends, a
+    /// second one ends at once; SIGUSR1 opens the events file again after rotation.
+    Run {
+        /// The configuration file (JSON).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// How long SIGTERM waits for connections to end by themselves.
+        #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+        drain_deadline: Duration,
+        /// How log lines on standard error look.
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
+    },
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people; in colour on a terminal.
+    Text,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let n: u64 = text.trim_end_matches('s').parse().map_err(|_| "temporary".to_owned())?;
+    Ok(Duration::from_secs(n))
+}
+
+impl Command {
+    /// Carries the command out; returns the exit code.
+    pub fn run(self) -> u8 {
+        match self {
+            Self::Run { config, drain_deadline, log_format } => {
+                let _logging = logging::start(log_format);
+                match run::run(&run::Options { config, drain_deadline }) {
+                    Ok(()) => 0,
+                    Err(why) => {
+                        tracing::error!("{why}");
+                        1
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Reaching a target: one after the other, a deadline for each address, and only while no byte has
+//! been sent. Before it: pick. After it: relay.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::config::limits;
+use crate::config::snapshot::{Addresses, Pool, Target};
+use crate::conn::ending::{Cause, Ending, Side, Step};
+use crate::conn::live::Live;
+use crate::conn::pick::Order;
+use crate::conn::unless_cut;
+use crate::io::socket::{self, Destination};
+use crate::rt::{self, Sock};
+use crate::worker::Core;
+
+/// Connects to the first target of the order that answers, trying `retries` further ones.
+///
+/// # Errors
+/// Why the last one tried could not be reached.
+pub async fn first_that_answers(
+    core: &Rc<Core>,
+    live: &Rc<Live>,
+    pool: &Pool,
+    order: Order,
+) -> Result<Sock, Ending> {
+    let limit = live.service.spec.timeouts.connect;
+    let tries = live.service.spec.retries.saturating_add(1);
+    let mut ending = Ending::us(Step::Connect, Cause::Unresolved);
+    for (index, attempt) in order.zip(0..tries) {
+        let Some(target) = pool.targets.get(index) else { continue };
+        if attempt > 0 {
+            live.retries.set(attempt);
+            core.counters.retries.add(1);
+        }
+        live.target.set(u32::try_from(index).unwrap_or(u32::MAX));
+        match reach(core, live, target, limit).await? {
+            Ok(upstream) => {
+                let ms = live.born.elapsed().as_millis();
+                live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
+                return Ok(upstream);
+            }
+            Err(cause) => ending = failed(cause),
+        }
+        // Another target needs a descriptor and a local port as well.
+        if ending.cause == Cause::Descriptors {
+            break;
+        }
+    }
+    Err(ending)
+}
+
+/// Tries the addresses of one target. The outer error ends the connection, the inner one only this
+/// target.
+async fn reach(
+    core: &Rc<Core>,
+    live: &Live,
+    target: &Target,
+    limit: Duration,
+) -> Result<Result<Sock, Cause>, Ending> {
+    match &target.addresses {
+        Addresses::Loop => Ok(Err(Cause::Loop)),
+        Addresses::Fixed(destination) => attempt(core, live, destination, limit).await,
+        Addresses::Resolved(name, port) => {
+            let addresses = name.addresses.load_full();
+            let mut outcome = Err(Cause::Unresolved);
+            for ip in addresses.iter().take(limits::ADDRESSES_TRIED_MAX) {
+                let addr = SocketAddr::new(*ip, *port);
+                if core.with_snapshot(|snapshot| snapshot.own.contains(addr)) {
+                    outcome = Err(Cause::Loop);
+                    continue;
+                }
+                outcome = attempt(core, live, &addr.into(), limit).await?;
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+            Ok(outcome)
+        }
+    }
+}
+
+/// One attempt at one address.
+async fn attempt(
+    core: &Rc<Core>,
+    live: &Live,
+    destination: &Destination,
+    limit: Duration,
+) -> Result<Result<Sock, Cause>, Ending> {
+    let socket = match destination.socket().and_then(Sock::new) {
+        Ok(socket) => socket,
+        Err(error) => return Ok(Err(cause_of(&error))),
+    };
+    let fd = socket.fd();
+    let mut started = destination.connect(fd);
+    // On this machine the handshake is over before the first call returns, and asking again is
+    // cheaper than waiting through the ring.
+    if started.as_ref().is_err_and(socket::is_in_progress) {
+        started = destination.connect(fd);
+    }
+    if started.as_ref().is_err_and(socket::is_in_progress) {
+        let waited = unless_cut(live, Step::Connect, rt::within(limit, socket.writable())).await?;
+        started = match waited {
+            Some(()) => destination.connect(fd),
+            None => return Ok(Err(Cause::Timeout)),
+        };
+    }
+    if let Err(error) = started {
+        return Ok(Err(cause_of(&error)));
+    }
+    if let Some(addr) = destination.ip() {
+        live.set(Live::TCP);
+        if is_self_connected(core, fd, addr) {
+            return Ok(Err(Cause::Refused));
+        }
+    }
+    Ok(Ok(socket))
+}
+
+/// TCP connects a socket to itself when the port it is given for its own end is the port it
+/// connects to, on this machine, where nobody listens: a target that is down would echo.
+fn is_self_connected(core: &Core, fd: i32, addr: SocketAddr) -> bool {
+    core.with_snapshot(|snapshot| snapshot.own.is_here(addr.ip()))
+        && socket::local_addr(fd) == Some(addr)
+}
+
+fn cause_of(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EAGAIN) => Cause::Refused,
+        Some(libc::ETIMEDOUT) => Cause::Timeout,
+        Some(
+            libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENETDOWN | libc::EHOSTDOWN
+            | libc::EACCES | libc::EPERM,
+        ) => Cause::Unreachable,
+        Some(libc::EADDRNOTAVAIL) => Cause::Ports,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Cause::Descriptors,
+        _ => Cause::Failed,
+    }
+}
+
+/// Whose fault a failed attempt is.
+fn failed(cause: Cause) -> Ending {
+    let side = match cause {
+        Cause::Refused | Cause::Timeout | Cause::Unreachable => Side::Upstream,
+        _ => Side::Us,
+    };
+    Ending { side, step: Step::Connect, cause }
+}

@@ -1,0 +1,194 @@
+//! Why a connection ended: who ended it, at which step, for which cause. Exactly one per
+//! connection, on every path; written `side/step/cause`, as `upstream/connect/refused`.
+
+use std::fmt;
+
+/// Who ended the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one who connected to us.
+    Client,
+    /// The target.
+    Upstream,
+    /// Thalweg.
+    Us,
+}
+
+/// The step of the path at which it ended (see [`crate::conn`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Taking the connection from the listener.
+    Accept,
+    /// The limits.
+    Admit,
+    /// Reaching a target.
+    Connect,
+    /// Carrying bytes.
+    Relay,
+}
+
+/// A connection's one ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// Who.
+    pub side: Side,
+    /// Where.
+    pub step: Step,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl Ending {
+    /// An ending by Thalweg itself.
+    pub fn us(step: Step, cause: Cause) -> Self {
+        Self { side: Side::Us, step, cause }
+    }
+
+    /// True when every byte that either side sent has been handed on.
+    pub fn is_clean(self) -> bool {
+        self.cause == Cause::Closed
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.side.name(), self.step.name(), self.cause.name())
+    }
+}
+
+impl Side {
+    /// As in a reason.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Us => "us",
+        }
+    }
+}
+
+impl Step {
+    /// As in a reason.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Admit => "admit",
+            Self::Connect => "connect",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// Declares the causes with their names, and what they say to the one who looks.
+macro_rules! causes {
+    ($($cause:ident $name:literal $title:literal $text:literal;)*) => {
+        /// Why a connection ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Cause {
+            $(#[doc = $title] $cause,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$cause,)*];
+
+            /// As in a reason.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$cause => $name,)* }
+            }
+
+            /// One sentence for people; the `gwError` of the event.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$cause => $title,)* }
+            }
+
+            /// What it means and what can be done.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$cause => $text,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    Closed "closed" "both sides ended their streams and everything was delivered"
+        "The normal end. The side named is the one that ended its stream first.";
+    Reset "reset" "the connection was reset"
+        "The side named sent RST (or its machine did: the process was killed, or it closed with \
+         unread data). What had been received from it was delivered, then the other side was reset \
+         too, so that nobody takes the data for complete.";
+    Refused "refused" "the target refused the connection"
+        "Nothing listens on the target's address and port, or a firewall rejects with RST. With \
+         `retries`, other targets were tried first.";
+    Timeout "timeout" "the target did not answer in time"
+        "No answer to the SYN within `timeouts.connect`: the machine is down, a firewall drops, or \
+         the target's accept queue is full.";
+    Unreachable "unreachable" "no route to the target"
+        "The network answered that the host or network cannot be reached. Check the address and \
+         the routes of this machine.";
+    Ports "ports" "no local port was left for a connection to the target"
+        "All ephemeral ports towards this target are in use (EADDRNOTAVAIL). Widen \
+         net.ipv4.ip_local_port_range or add targets or addresses.";
+    Unresolved "unresolved" "the target's name has no address"
+        "The name has not been resolved yet, or never could be. See the log for what the resolver \
+         said; the last good answer is kept over failures.";
+    Loop "loop" "the target is one of our own listeners"
+        "The connection would have come back to this proxy for ever. Point the target elsewhere.";
+    Failed "failed" "the connection to the target could not be made"
+        "An error of the operating system that has no code of its own; the event's `gwError` has \
+         its text.";
+    Descriptors "descriptors" "out of file descriptors"
+        "The process reached its limit of open files. Raise LimitNOFILE (systemd) or `ulimit -n`: \
+         two descriptors a connection are needed.";
+    Limit "limit" "the service's limit of connections is reached"
+        "`limits.connections` of the service. Raise it, or find out who holds the connections.";
+    Full "full" "the process's limit of connections is reached"
+        "The largest number of connections that the limit of open files allows (logged at start). \
+         Raise LimitNOFILE.";
+    Idle "idle" "nothing moved for the idle limit"
+        "No byte in either direction for `timeouts.idle`. For pooled connections that rest longer, \
+         raise it or let the client send keepalives of its protocol.";
+    Stalled "stalled" "a side stopped reading for the idle limit"
+        "Bytes were waiting for a side that did not take any for `timeouts.idle`.";
+    HalfClosed "half-closed" "the other side did not finish after one had"
+        "One side had ended its stream, and the other sent nothing for `timeouts.halfClosed`.";
+    Lifetime "lifetime" "the connection reached its lifetime"
+        "`timeouts.lifetime` of the service.";
+    Dead "dead" "the peer vanished without a word"
+        "Keepalive probes or sent bytes were not acknowledged in time (or the network answered \
+         that the host is gone).";
+    Removed "removed" "the service was removed"
+        "A reload removed the service, and its `onRemoved.closeAfter` has passed.";
+    Drain "drain" "the process is ending"
+        "The drain deadline of the shutdown passed while the connection was still open.";
+    Panic "panic" "a fault of Thalweg itself"
+        "A bug: this one connection was given up. The log has the panic's text; please report it.";
+}
+
+/// What `explain` says of a reason: a whole one (`upstream/connect/refused`) or its cause alone.
+pub fn lookup(reason: &str) -> Option<(&'static str, &'static str)> {
+    let name = reason.rsplit('/').next()?;
+    let cause = Cause::ALL.iter().find(|cause| cause.name().eq_ignore_ascii_case(name))?;
+    Some((cause.title(), cause.text()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_written_side_step_cause() {
+        let ending = Ending { side: Side::Upstream, step: Step::Connect, cause: Cause::Refused };
+        assert_eq!(ending.to_string(), "upstream/connect/refused");
+        assert_eq!(lookup("upstream/connect/refused"), lookup("refused"));
+        assert!(lookup("nonsense").is_none());
+    }
+
+    #[test]
+    fn cause_names_are_distinct() {
+        for (i, a) in Cause::ALL.iter().enumerate() {
+            assert!(Cause::ALL.iter().skip(i + 1).all(|b| a.name() != b.name()));
+        }
+    }
+}

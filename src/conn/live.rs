@@ -1,0 +1,216 @@
+//! A live connection as its core sees it from outside its task: what the sweep reads, what the
+//! event at its end is made of, and the means to cut it.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::config::snapshot::ServiceState;
+use crate::conn::ending::Cause;
+use crate::io::socket::{self, RawAddr};
+use crate::io::system;
+use crate::worker::{Core, ServiceRef};
+
+/// One connection. Belongs to its core; the task and the table share it.
+#[derive(Debug)]
+pub struct Live {
+    /// Its slot in the core's table.
+    pub key: Cell<usize>,
+    /// Its number on this core.
+    pub sequence: u64,
+    /// The service it was born under.
+    pub service: ServiceRef,
+    /// Who connected.
+    pub peer: RawAddr,
+    /// When it was accepted.
+    pub born: Instant,
+    /// From accept until a target was connected, in ms.
+    pub overhead_ms: Cell<u32>,
+    /// Which target, as an index into the service's pool; `u32::MAX` before one was tried.
+    pub target: Cell<u32>,
+    /// Attempts that failed before the last.
+    pub retries: Cell<u32>,
+    /// Bytes from the client handed to the target.
+    pub up: Cell<u64>,
+    /// Bytes from the target handed to the client.
+    pub down: Cell<u64>,
+    /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
+    flags: Cell<u8>,
+    /// Directions in which bytes wait for a receiver.
+    stuck: Cell<u8>,
+    last: Cell<u32>,
+    close_at: Cell<u32>,
+    removed: Cell<bool>,
+    cut: Cell<Option<Cause>>,
+    waker: RefCell<Option<Waker>>,
+    client: Cell<RawFd>,
+    upstream: Cell<RawFd>,
+}
+
+const NONE: RawFd = -1;
+
+impl Live {
+    /// At least one direction was spliced.
+    pub const SPLICED: u8 = 1;
+    /// One direction has ended.
+    pub const HALF_CLOSED: u8 = 2;
+    /// The upstream socket has its keepalive.
+    const GUARDED: u8 = 4;
+    /// The upstream is a TCP socket.
+    pub const TCP: u8 = 8;
+    /// Counted in the service's number of live connections.
+    pub const COUNTED: u8 = 16;
+
+    /// A connection just accepted.
+    pub fn new(core: &Core, service: &ServiceRef, peer: RawAddr) -> Self {
+        let now = core.now.get();
+        Self {
+            key: Cell::new(usize::MAX),
+            sequence: core.next_sequence(),
+            service: ServiceRef::clone(service),
+            peer,
+            born: Instant::now(),
+            overhead_ms: Cell::new(0),
+            target: Cell::new(u32::MAX),
+            retries: Cell::new(0),
+            up: Cell::new(0),
+            down: Cell::new(0),
+            flags: Cell::new(0),
+            stuck: Cell::new(0),
+            last: Cell::new(now),
+            close_at: Cell::new(now.saturating_add(service.ticks.lifetime)),
+            removed: Cell::new(false),
+            cut: Cell::new(None),
+            waker: RefCell::new(None),
+            client: Cell::new(NONE),
+            upstream: Cell::new(NONE),
+        }
+    }
+
+    /// Sets one of the flags.
+    pub fn set(&self, flag: u8) {
+        self.flags.set(self.flags.get() | flag);
+    }
+
+    /// Clears one of the flags.
+    pub fn clear(&self, flag: u8) {
+        self.flags.set(self.flags.get() & !flag);
+    }
+
+    /// Whether the flag is set.
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags.get() & flag != 0
+    }
+
+    /// Remembers the sockets, while they are open.
+    pub fn holds(&self, client: RawFd, upstream: RawFd) {
+        self.client.set(client);
+        self.upstream.set(upstream);
+    }
+
+    /// Forgets the sockets, before they are closed.
+    pub fn releases(&self) {
+        self.holds(NONE, NONE);
+    }
+
+    /// The client's socket, while it is open.
+    pub fn client(&self) -> Option<RawFd> {
+        Some(self.client.get()).filter(|fd| *fd != NONE)
+    }
+
+    /// Bytes moved: the idle limit starts anew.
+    pub fn touch(&self, core: &Core) {
+        self.last.set(core.now.get());
+    }
+
+    /// A direction waits for its receiver (`true`) or waits no more.
+    pub fn stuck(&self, waits: bool) {
+        let stuck = self.stuck.get();
+        self.stuck.set(if waits { stuck + 1 } else { stuck.saturating_sub(1) });
+    }
+
+    /// Asks the task to end, for this cause; the first cause stands.
+    pub fn cut(&self, cause: Cause) {
+        if self.cut.get().is_none() {
+            self.cut.set(Some(cause));
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why the task was asked to end, if it was. Otherwise whoever asks is woken when it is.
+    pub fn is_cut(&self, waker: &Waker) -> Option<Cause> {
+        let cut = self.cut.get();
+        if cut.is_none() {
+            let mut slot = self.waker.borrow_mut();
+            if slot.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+                *slot = Some(waker.clone());
+            }
+        }
+        cut
+    }
+
+    /// Whether the task was asked to end while it already does.
+    pub fn cut_asked(&self) -> bool {
+        self.cut.get().is_some_and(|cause| cause == Cause::Drain)
+    }
+
+    /// Whether it was accepted for the service with this state.
+    pub fn belongs_to(&self, state: &Arc<ServiceState>) -> bool {
+        Arc::ptr_eq(&self.service.state, state)
+    }
+
+    /// Its service was removed: it may live until this tick.
+    pub fn close_at(&self, tick: u32) {
+        if tick < self.close_at.get() {
+            self.close_at.set(tick);
+            self.removed.set(true);
+        }
+    }
+
+    /// Checks the limits on time, and what is too dear to do for every short connection.
+    pub fn sweep(&self, now: u32) {
+        let half_closed = self.has(Self::HALF_CLOSED);
+        let ticks = &self.service.ticks;
+        let limit = if half_closed { ticks.half_closed } else { ticks.idle };
+        let idle = now.saturating_sub(self.last.get());
+        if now >= self.close_at.get() && self.close_at.get() != u32::MAX {
+            self.cut(if self.removed.get() { Cause::Removed } else { Cause::Lifetime });
+        } else if idle >= limit {
+            self.cut(match (self.stuck.get(), half_closed) {
+                (1.., _) => Cause::Stalled,
+                (0, true) => Cause::HalfClosed,
+                (0, false) => Cause::Idle,
+            });
+        }
+        let upstream = self.upstream.get();
+        if upstream == NONE || !self.has(Self::TCP) {
+            return;
+        }
+        if !self.has(Self::GUARDED) {
+            self.set(Self::GUARDED);
+            system::with_fd(upstream, socket::guard_upstream);
+        }
+        // After one direction has ended nothing is read on that side, so a reset of it would go
+        // unseen until the other side sends.
+        if half_closed && idle > 0 {
+            let gone = |fd| system::with_fd(fd, socket::is_closed);
+            if gone(upstream) || gone(self.client.get()) {
+                self.cut(Cause::Reset);
+            }
+        }
+    }
+
+    /// Resets both sockets, for a core that can no longer do it in order.
+    pub fn reset_both(&self) {
+        for fd in [self.client.replace(NONE), self.upstream.replace(NONE)] {
+            if fd != NONE {
+                socket::reset(fd);
+                system::close_orphan(fd);
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Carries bytes both ways until both sides have ended. Before it: connect. After it: account.
+//!
+//! # What it guarantees
+//! - Bytes leave in the order they came, once, and only to the peer of their own connection.
+//! - FIN is passed on as FIN after the last byte, and the other direction stays open.
+//! - A reset is passed on as a reset, after what was received before it has been delivered; a side
+//!   that sees a clean end has all the data.
+//! - A receiver that does not read stops its sender: at most one scratch buffer or one pipe waits in
+//!   each direction, nothing while a direction rests.
+//!
+//! # How bytes move
+//! Each direction begins by copying through the core's one scratch buffer, which is cheapest for
+//! small messages. When it fills the buffer twice running it turns to splice(2) through a pooled
+//! pipe, and back when its rounds get small.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Instant;
+
+use crate::config::limits;
+use crate::conn::cut_side;
+use crate::conn::ending::{Cause, Ending, Side, Step};
+use crate::conn::live::Live;
+use crate::io::{socket, system};
+use crate::rt::{self, Sock};
+use crate::worker::Core;
+
+/// Relays until the end. Ends the upstream socket; the client's is the caller's to end.
+pub async fn both_ways(core: &Core, live: &Live, client: &Sock, upstream: Sock) -> Ending {
+    live.holds(client.fd(), upstream.fd());
+    live.touch(core);
+    let end = until_end(core, live, client, &upstream).await;
+    let ending = |side, cause| Ending { side, step: Step::Relay, cause };
+    let ending = match end {
+        End::Clean(first) => ending(first, Cause::Closed),
+        End::Cut(cause) if cause != Cause::Reset => ending(cut_side(cause), cause),
+        // The sweep saw a reset where nothing was being read.
+        End::Cut(cause) if is_closed(client) => ending(Side::Client, cause),
+        End::Cut(cause) => ending(Side::Upstream, cause),
+        End::Broken(fault) => ending(fault.side, fault.cause),
+    };
+    match ending.side {
+        Side::Client if !ending.is_clean() => flush(live, &upstream).await,
+        Side::Upstream if !ending.is_clean() => {
+            socket::reset(upstream.fd());
+            flush(live, client).await;
+        }
+        _ => {}
+    }
+    live.releases();
+    live.holds(client.fd(), -1);
+    if !ending.is_clean() {
+        socket::reset(upstream.fd());
+    }
+    ending
+}
+
+/// How the relay ended.
+enum End {
+    /// Both directions ended; this side was first.
+    Clean(Side),
+    /// A socket failed.
+    Broken(Fault),
+    /// Somebody asked for the end.
+    Cut(Cause),
+}
+
+/// A socket that failed.
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    side: Side,
+    cause: Cause,
+    /// Found by sending: bytes that the side sent before may still wait to be read.
+    unread: bool,
+}
+
+/// What the two directions know of each other.
+#[derive(Default)]
+struct Shared {
+    client_dead: Cell<bool>,
+    upstream_dead: Cell<bool>,
+    one_ended: Cell<bool>,
+}
+
+impl Shared {
+    /// A failed send takes the socket's error with it, after which a read of the same socket
+    /// reports a clean end: remember that it is none.
+    fn dead(&self, side: Side) -> &Cell<bool> {
+        if side == Side::Client { &self.client_dead } else { &self.upstream_dead }
+    }
+}
+
+async fn until_end(core: &Core, live: &Live, client: &Sock, upstream: &Sock) -> End {
+    let shared = Shared::default();
+    let up = Flow { core, live, shared: &shared, from: client, to: upstream, source: Side::Client };
+    let down =
+        Flow { core, live, shared: &shared, from: upstream, to: client, source: Side::Upstream };
+    let mut up = pin!(up.pump());
+    let mut down = pin!(down.pump());
+    let (mut up_end, mut down_end) = (None, None);
+    let mut first = Side::Client;
+    poll_fn(|cx| {
+        if let Some(cause) = live.is_cut(cx.waker()) {
+            return Poll::Ready(End::Cut(cause));
+        }
+        if up_end.is_none()
+            && let Poll::Ready(end) = up.as_mut().poll(cx)
+        {
+            up_end = Some(end);
+        }
+        if down_end.is_none()
+            && let Poll::Ready(end) = down.as_mut().poll(cx)
+        {
+            if up_end.is_none() {
+                first = Side::Upstream;
+            }
+            down_end = Some(end);
+        }
+        match (up_end, down_end) {
+            (Some(Ok(())), Some(Ok(()))) => Poll::Ready(End::Clean(first)),
+            // The other direction reads the failed side dry before everything ends.
+            (Some(Err(fault)), None) | (None, Some(Err(fault))) if fault.unread => Poll::Pending,
+            (Some(Err(fault)), _) | (_, Some(Err(fault))) => Poll::Ready(End::Broken(fault)),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// One direction.
+struct Flow<'a> {
+    core: &'a Core,
+    live: &'a Live,
+    shared: &'a Shared,
+    from: &'a Sock,
+    to: &'a Sock,
+    source: Side,
+}
+
+/// What one look at the source gave.
+enum Got {
+    /// Nothing now.
+    Nothing,
+    /// The end of the stream.
+    End,
+    /// So many bytes, all handed on.
+    All(usize),
+    /// Bytes of which these could not be handed on yet.
+    Part(Box<[u8]>),
+}
+
+impl Flow<'_> {
+    /// Carries one direction to its end.
+    async fn pump(&self) -> Result<(), Fault> {
+        let mut full = 0;
+        let mut turn = 0;
+        // Look before waiting where something is likely to be there: a client's first bytes come
+        // with its connect, and a short answer's FIN comes with the answer.
+        let mut look_again = self.source == Side::Upstream;
+        if look_again {
+            self.from.readable().await;
+        }
+        loop {
+            match self.copy_once()? {
+                Got::Nothing => self.from.readable().await,
+                Got::End => break,
+                Got::All(n) if n < limits::SCRATCH_BYTES => {
+                    full = 0;
+                    if !std::mem::take(&mut look_again) {
+                        // A short read has emptied the socket.
+                        self.from.readable().await;
+                    }
+                }
+                Got::All(n) => {
+                    full += 1;
+                    turn += n;
+                }
+                Got::Part(rest) => {
+                    full = 0;
+                    self.send_rest(rest).await?;
+                }
+            }
+            if full >= limits::FULL_READS_TO_SPLICE {
+                full = 0;
+                if self.splice_while_bulk().await? {
+                    break;
+                }
+            }
+            if turn >= limits::TURN_BYTES {
+                turn = 0;
+                self.from.readable().await;
+            }
+        }
+        self.finish()
+    }
+
+    /// The source has ended: pass it on.
+    fn finish(&self) -> Result<(), Fault> {
+        if self.shared.dead(self.source).get() {
+            return Err(Fault { side: self.source, cause: Cause::Reset, unread: false });
+        }
+        self.live.touch(self.core);
+        // When the other direction has ended as well, closing both sockets says it all.
+        if !self.shared.one_ended.replace(true) {
+            self.live.set(Live::HALF_CLOSED);
+            socket::finish_writing(self.to.fd());
+        }
+        Ok(())
+    }
+
+    /// One recv and one send through the core's scratch buffer.
+    fn copy_once(&self) -> Result<Got, Fault> {
+        let mut scratch = self.core.scratch.borrow_mut();
+        let n = match socket::recv(self.from.fd(), &mut scratch) {
+            Ok(0) => return Ok(Got::End),
+            Ok(n) => n,
+            Err(error) if would_block(&error) => return Ok(Got::Nothing),
+            Err(error) => return Err(self.source_failed(&error)),
+        };
+        let bytes = scratch.get(..n).unwrap_or_default();
+        let sent = match socket::send(self.to.fd(), bytes) {
+            Ok(sent) => sent,
+            Err(error) if would_block(&error) => 0,
+            Err(error) => return Err(self.sink_failed(&error)),
+        };
+        self.moved(sent);
+        Ok(match bytes.get(sent..) {
+            Some([]) | None => Got::All(n),
+            Some(rest) => Got::Part(rest.into()),
+        })
+    }
+
+    /// Sends what the receiver did not take at once, at its pace.
+    async fn send_rest(&self, rest: Box<[u8]>) -> Result<(), Fault> {
+        self.live.stuck(true);
+        let mut left: &[u8] = &rest;
+        while !left.is_empty() {
+            self.to.writable().await;
+            match socket::send(self.to.fd(), left) {
+                Ok(sent) => {
+                    self.moved(sent);
+                    left = left.get(sent..).unwrap_or_default();
+                }
+                Err(error) if would_block(&error) => {}
+                Err(error) => return Err(self.sink_failed(&error)),
+            }
+        }
+        self.live.stuck(false);
+        Ok(())
+    }
+
+    /// Splices until the rounds get small (`false`: copy on) or the stream ends (`true`).
+    async fn splice_while_bulk(&self) -> Result<bool, Fault> {
+        let mut small = 0;
+        let mut turn = 0;
+        while small < limits::SMALL_ROUNDS_TO_COPY {
+            let Some(mut pipe) = self.core.pipes.take() else {
+                self.core.counters.pipes_refused.add(1);
+                return Ok(false);
+            };
+            let n = match pipe.fill(self.from.fd()) {
+                Ok(0) => return Ok(true),
+                Ok(n) => n,
+                Err(error) if would_block(&error) => {
+                    drop(pipe);
+                    self.from.readable().await;
+                    continue;
+                }
+                Err(error) => return Err(self.source_failed(&error)),
+            };
+            if !self.live.has(Live::SPLICED) {
+                self.live.set(Live::SPLICED);
+                self.core.counters.splices.add(1);
+            }
+            while pipe.held() > 0 {
+                match pipe.drain(self.to.fd()) {
+                    Ok(moved) if moved > 0 => self.moved(moved),
+                    Err(error) if !would_block(&error) => return Err(self.sink_failed(&error)),
+                    _ => {
+                        self.live.stuck(true);
+                        self.to.writable().await;
+                        self.live.stuck(false);
+                    }
+                }
+            }
+            drop(pipe);
+            small = if n < limits::SPLICE_SMALL_BYTES { small + 1 } else { 0 };
+            turn += n;
+            if turn >= limits::TURN_BYTES {
+                turn = 0;
+                self.from.readable().await;
+            }
+        }
+        Ok(false)
+    }
+
+    fn moved(&self, n: usize) {
+        let total = if self.source == Side::Client { &self.live.up } else { &self.live.down };
+        total.set(total.get().wrapping_add(n as u64));
+        self.live.touch(self.core);
+    }
+
+    fn source_failed(&self, error: &io::Error) -> Fault {
+        Fault { side: self.source, cause: cause_of(error), unread: false }
+    }
+
+    fn sink_failed(&self, error: &io::Error) -> Fault {
+        let side = if self.source == Side::Client { Side::Upstream } else { Side::Client };
+        self.shared.dead(side).set(true);
+        Fault { side, cause: cause_of(error), unread: true }
+    }
+}
+
+/// Waits until what was sent has been acknowledged, so that the reset that follows does not
+/// overtake it; gives up when nothing moves for [`limits::FLUSH_STALL`].
+async fn flush(live: &Live, to: &Sock) {
+    let mut left = socket::unacknowledged(to.fd());
+    let mut moved = Instant::now();
+    let (mut pause, longest) = limits::FLUSH_POLL;
+    while left > 0 && !live.cut_asked() && !is_closed(to) {
+        rt::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+        let now = socket::unacknowledged(to.fd());
+        if now < left {
+            moved = Instant::now();
+        } else if moved.elapsed() >= limits::FLUSH_STALL {
+            return;
+        }
+        left = now;
+    }
+}
+
+fn is_closed(sock: &Sock) -> bool {
+    system::with_fd(sock.fd(), socket::is_closed)
+}
+
+fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+fn cause_of(error: &io::Error) -> Cause {
+    match error.raw_os_error() {
+        Some(libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENETDOWN) => {
+            Cause::Dead
+        }
+        _ => Cause::Reset,
+    }
+}

@@ -1,0 +1,10 @@
+//! The control plane: one ordinary thread that owns the listeners, the configuration and the cores'
+//! lives. It may block for a moment and may fail; traffic goes on without it.
+
+pub mod cores;
+pub mod events;
+pub mod listeners;
+pub mod notify;
+pub mod reload;
+pub mod resolve;
+pub mod run;

@@ -1,0 +1,281 @@
+//! `thalweg run`: the order of the start, the control loop, and the order of the end.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::config::checked::Checked;
+use crate::config::limits;
+use crate::config::snapshot::Snapshot;
+use crate::config::{self};
+use crate::conn::account::EventSink;
+use crate::conn::ending::Cause;
+use crate::control::cores::{self, Cores};
+use crate::control::events::{self, ToWriter};
+use crate::control::notify;
+use crate::control::reload::{self, Served};
+use crate::io::system;
+use crate::metrics::Counters;
+use crate::rt;
+use crate::worker::{Command, Fault, Notice, Process};
+
+/// What `thalweg run` was called with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// How long SIGTERM waits for connections to end by themselves.
+    pub drain_deadline: Duration,
+}
+
+/// Runs until told to end.
+///
+/// # Errors
+/// Why it could not start, or could not go on, in words for the log's last line.
+pub fn run(options: &Options) -> Result<(), String> {
+    let loaded = config::load(&options.config);
+    reload::report(&loaded.diagnostics);
+    let Some(checked) = loaded.checked else {
+        let errors = loaded.diagnostics.len();
+        return Err(format!(
+            "{} has errors ({errors} findings); `thalweg check -c` shows them with hints",
+            options.config.display()
+        ));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4) // name resolution
+        .thread_name("thalweg-names")
+        .build()
+        .map_err(|error| format!("the control loop cannot be made: {error}"))?;
+    let result = runtime.block_on(control(options, checked));
+    // A name that is being resolved must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn control(options: &Options, checked: Checked) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+    let (engine, without) = rt::choose(checked.workers.io_uring).map_err(|error| {
+        format!(
+            "io_uring cannot be used: {error}. Linux 6.x with kernel.io_uring_disabled=0 is needed \
+             (containers often forbid it by seccomp); `workers.ioUring: \"Prefer\"` runs on epoll"
+        )
+    })?;
+    if let Some(error) = without {
+        tracing::warn!(%error, "io_uring cannot be used: running on epoll, with more CPU per byte");
+    }
+    let cpus = cores::choose(&checked.workers)?;
+    let (queue, writer) = events::start().map_err(|error| format!("events: {error}"))?;
+    let budget = Budget::new(cpus.len(), checked.services.len())?;
+    let process = Arc::new(Process {
+        snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
+        counters: cpus.iter().map(|_| Arc::new(Counters::default())).collect(),
+        connections_max: AtomicU64::new(budget.connections),
+        pipes_per_core: budget.pipes_per_core,
+        events: EventSink { on: AtomicBool::new(false), queue },
+        boot: std::process::id() ^ started_at(),
+        fault: Fault::from_environment(),
+    });
+    let pin = checked.workers.pin;
+    let mut served =
+        Served::first(options.config.clone(), checked, Arc::clone(&process), cpus.len())
+            .await
+            .map_err(|refusal| refusal.to_string())?;
+    let (notices, mut inbox) = unbounded_channel();
+    let mut cores = Cores::start(&cpus, pin, engine, Arc::clone(&process), notices)
+        .map_err(|error| format!("a core cannot be started: {error}"))?;
+    for core in 0..cores.len() {
+        served.introduce(core, &cores);
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        ?engine,
+        ?cpus,
+        listeners = ?served.listeners.addresses().len(),
+        descriptors = budget.descriptors,
+        connections_max = budget.connections,
+        "serving"
+    );
+    // Nobody may be reading: that is no reason to end.
+    let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
+    notify::ready(&served.status());
+    let result = serve(&mut signals, &mut inbox, &mut served, &mut cores).await;
+    if result.is_ok() {
+        drain(options.drain_deadline, &mut signals, &mut inbox, &mut served, &mut cores).await?;
+        tracing::info!("ended");
+    }
+    let _ = process.events.queue.send(ToWriter::End);
+    let written = tokio::task::spawn_blocking(move || writer.join());
+    let _ = tokio::time::timeout(limits::CUT_GRACE, written).await;
+    result
+}
+
+/// Serves until a signal asks for the end.
+async fn serve(
+    signals: &mut Signals,
+    inbox: &mut UnboundedReceiver<Notice>,
+    served: &mut Served,
+    cores: &mut Cores,
+) -> Result<(), String> {
+    let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
+    loop {
+        let due = served.listeners.next_due();
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Reload => served.reload(cores).await,
+                Asked::Reopen => served.reopen_files(),
+                Asked::End => return Ok(()),
+            },
+            notice = inbox.recv() => drop(heed(notice, served, cores)?),
+            () = sleep_until(due) => served.close_due(cores),
+            _ = watch.tick() => {
+                cores.watch();
+                served.free_retired();
+            }
+        }
+    }
+}
+
+/// Acts on what a core says; true when the last core has finished.
+fn heed(notice: Option<Notice>, served: &mut Served, cores: &mut Cores) -> Result<bool, String> {
+    match notice {
+        Some(Notice::Unlistened(_, _, fd)) => served.listeners.given_back(fd),
+        Some(Notice::Died(core, said)) => {
+            served.listeners.replace_core(core);
+            cores.replace(core, &said)?;
+            served.introduce(core, cores);
+        }
+        Some(Notice::Finished(core)) => return Ok(cores.finished(core)),
+        None => {}
+    }
+    Ok(false)
+}
+
+/// Takes what is queued, then nothing more; waits for the connections, and cuts what is left at the
+/// deadline.
+async fn drain(
+    deadline: Duration,
+    signals: &mut Signals,
+    inbox: &mut UnboundedReceiver<Notice>,
+    served: &mut Served,
+    cores: &mut Cores,
+) -> Result<(), String> {
+    notify::stopping();
+    tracing::info!(?deadline, "draining: no new connections; those that live may finish");
+    let deadline = Instant::now() + deadline;
+    served.leave_all();
+    let mut told = false;
+    let mut cut = false;
+    loop {
+        if !told && served.listeners.all_closed() {
+            told = true;
+            cores.send_all(|| Command::Finish);
+        }
+        let due = served.listeners.next_due();
+        let end = if cut { deadline + limits::CUT_GRACE } else { deadline };
+        tokio::select! {
+            asked = signals.next() => if matches!(asked, Asked::End) {
+                return Err("asked to end at once: connections were cut".into());
+            },
+            notice = inbox.recv() => if heed(notice, served, cores)? {
+                return Ok(());
+            },
+            () = sleep_until(due) => served.close_due(cores),
+            () = sleep_until(Some(end)) => {
+                if cut {
+                    tracing::error!("connections are left that cannot be ended");
+                    return Ok(());
+                }
+                tracing::warn!("the drain deadline has passed: cutting what is left");
+                cores.send_all(|| Command::CutAll(Cause::Drain));
+                cut = true;
+            }
+        }
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Reopen,
+    End,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    user1: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user1: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    /// The next signal; several of one kind that came meanwhile are one.
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.user1.recv() => Asked::Reopen,
+        }
+    }
+}
+
+/// How the process's descriptors are shared out.
+struct Budget {
+    descriptors: u64,
+    connections: u64,
+    pipes_per_core: usize,
+}
+
+impl Budget {
+    /// # Errors
+    /// When the limit of open files is too low to serve anybody.
+    fn new(cores: usize, listeners: usize) -> Result<Self, String> {
+        let descriptors =
+            system::raise_nofile().map_err(|error| format!("RLIMIT_NOFILE: {error}"))?;
+        let cores_count = cores.max(1) as u64;
+        // At most an eighth of all descriptors goes to pipes, two each.
+        let pipes = (descriptors / 16 / cores_count).min(limits::PIPES_LENT_MAX as u64);
+        let taken = limits::DESCRIPTORS_RESERVED
+            + cores_count * (4 + 2 * pipes)
+            + listeners as u64 * cores_count;
+        let connections = descriptors.saturating_sub(taken) / 2;
+        if connections == 0 {
+            return Err(format!(
+                "the limit of open files ({descriptors}) leaves none for connections: raise \
+                 LimitNOFILE or `ulimit -n`"
+            ));
+        }
+        let pipes_per_core = usize::try_from(pipes).unwrap_or(0);
+        Ok(Self { descriptors, connections, pipes_per_core })
+    }
+}
+
+/// Tells this run's ids from those of a run that had the same process number.
+fn started_at() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.unwrap_or_default().subsec_nanos()
+}

@@ -1,0 +1,415 @@
+//! A core: one pinned thread, one event loop, and all that belongs to it alone.
+//!
+//! # Invariants
+//! - Nothing in a [`Core`] is shared with another core but its counters and its mailbox.
+//! - The three tasks of a core (mailbox, tick, one accept loop per listener) are not caught when
+//!   they panic: without one of them the core is no core. Its thread then resets every connection
+//!   it held, reports its death and ends; the control thread replaces it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, Cache};
+use slab::Slab;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::accept::{self, Switch};
+use crate::config::limits;
+use crate::config::snapshot::{Service, ServiceState, Snapshot};
+use crate::conn::account::{self, EventBatch, EventSink};
+use crate::conn::ending::{Cause, Ending, Step};
+use crate::conn::live::Live;
+use crate::io::pipe::PipePool;
+use crate::io::system;
+use crate::metrics::Counters;
+use crate::rt::{self, Engine, Sock};
+
+/// What all cores share with the control thread: read by cores, never waited for.
+#[derive(Debug)]
+pub struct Process {
+    /// The published configuration.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The counters of every core, by its index.
+    pub counters: Vec<Arc<Counters>>,
+    /// Most connections the limit of open files allows, over all cores.
+    pub connections_max: AtomicU64,
+    /// Most pipes a core may have at a time.
+    pub pipes_per_core: usize,
+    /// Where events go.
+    pub events: EventSink,
+    /// What tells the ids of this run from those of another.
+    pub boot: u32,
+    /// Whether and how to fail on purpose, for tests of debug builds.
+    pub fault: Option<Fault>,
+}
+
+/// A fault injected by `THALWEG_FAULT` in debug builds.
+#[derive(Debug)]
+pub struct Fault {
+    /// True: the core's accept loop panics; false: the connection's task.
+    pub in_core: bool,
+    /// Connections still to come before it happens.
+    pub countdown: AtomicUsize,
+}
+
+impl Fault {
+    /// `connection-panic:N` or `core-panic:N`: at the Nth connection. Release builds know none.
+    pub fn from_environment() -> Option<Self> {
+        if !cfg!(debug_assertions) {
+            return None;
+        }
+        let asked = std::env::var("THALWEG_FAULT").ok()?;
+        let (what, at) = asked.split_once(':')?;
+        let in_core = match what {
+            "core-panic" => true,
+            "connection-panic" => false,
+            _ => return None,
+        };
+        Some(Self { in_core, countdown: AtomicUsize::new(at.parse().ok()?) })
+    }
+}
+
+/// What the control thread tells a core.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept from this listening socket, which stays the control thread's, for this address.
+    Listen(SocketAddr, RawFd),
+    /// Take what is queued, then let the socket go and answer [`Notice::Unlistened`].
+    Unlisten(SocketAddr),
+    /// Close the connections of a removed service when this many ticks have passed.
+    CloseAfter(Arc<ServiceState>, u32),
+    /// Cut every connection, with this cause.
+    CutAll(Cause),
+    /// End as soon as no connection is left.
+    Finish,
+}
+
+/// What a core tells the control thread.
+#[derive(Debug)]
+pub enum Notice {
+    /// The core of this index listens no more on this address.
+    Unlistened(usize, SocketAddr, RawFd),
+    /// The core of this index has ended as it was told to.
+    Finished(usize),
+    /// The core of this index has died; what its panic, or the system, said.
+    Died(usize, String),
+}
+
+/// The control thread's handle to a core.
+#[derive(Debug)]
+pub struct Handle {
+    commands: Sender<Command>,
+    bell: system::Bell,
+    /// The thread.
+    pub thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Sends a command; one to a dead core is dropped, its death is reported apart.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.bell.ring();
+        }
+    }
+}
+
+/// How a core is to be started.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its index, from 0.
+    pub index: usize,
+    /// The CPU it is meant for.
+    pub cpu: usize,
+    /// Pin it there.
+    pub pin: bool,
+    /// What it runs on.
+    pub engine: Engine,
+}
+
+/// Starts a core on a thread of its own.
+///
+/// # Errors
+/// When the thread or its bell cannot be made.
+pub fn start(
+    plan: Plan,
+    process: Arc<Process>,
+    notices: UnboundedSender<Notice>,
+) -> io::Result<Handle> {
+    let (commands, mailbox) = channel();
+    let bell = system::Bell::new()?;
+    let heard = bell.try_clone()?;
+    let name = format!("thalweg-{}", plan.cpu);
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || life(&plan, process, mailbox, heard, &notices))?;
+    Ok(Handle { commands, bell, thread })
+}
+
+/// The thread of a core, from pinning to its end.
+fn life(
+    plan: &Plan,
+    process: Arc<Process>,
+    mailbox: Receiver<Command>,
+    bell: system::Bell,
+    notices: &UnboundedSender<Notice>,
+) {
+    system::block_signals();
+    if plan.pin && !core_affinity::set_for_current(core_affinity::CoreId { id: plan.cpu }) {
+        tracing::warn!(core = plan.index, cpu = plan.cpu, "cannot be pinned; running unpinned");
+    }
+    let (own_bell, bell) = match bell.try_clone() {
+        Ok(own) => (own, bell.into_fd()),
+        Err(error) => {
+            let _ = notices.send(Notice::Died(plan.index, error.to_string()));
+            return;
+        }
+    };
+    let core = Rc::new(Core::new(plan.index, process, notices.clone(), own_bell));
+    // The core must outlive a panic: it knows the connections that have to be told.
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        rt::block_on(plan.engine, run(Rc::clone(&core), mailbox, bell))
+    }));
+    let notice = match ran {
+        Ok(Ok(())) => Notice::Finished(plan.index),
+        Ok(Err(error)) => Notice::Died(plan.index, error.to_string()),
+        Err(panic) => {
+            core.bury();
+            Notice::Died(plan.index, format!("panic: {}", rt::panic_text(panic.as_ref())))
+        }
+    };
+    core.flush_events();
+    // The control thread may be gone already when the process ends.
+    let _ = notices.send(notice);
+    // Tasks left in a dead runtime still point here.
+    std::mem::forget(core);
+}
+
+/// One core's own things.
+#[derive(Debug)]
+pub struct Core {
+    /// Its index, from 0.
+    pub index: usize,
+    /// What it shares.
+    pub process: Arc<Process>,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// The one buffer through which copied bytes pass; borrowed only between two waits.
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Pipes for splicing.
+    pub pipes: Rc<PipePool>,
+    /// The coarse clock, in ticks.
+    pub now: Cell<u32>,
+    /// Descriptor given up when there are none left, so that a waiting client can be refused.
+    pub reserve: RefCell<Option<OwnedFd>>,
+    /// True since the core last ran out of descriptors.
+    pub short: Cell<bool>,
+    live: RefCell<Slab<Rc<Live>>>,
+    snapshot: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    events: RefCell<EventBatch>,
+    accepting: RefCell<HashMap<SocketAddr, Rc<Switch>>>,
+    notices: UnboundedSender<Notice>,
+    sequence: Cell<u64>,
+    finishing: Cell<bool>,
+    bell: system::Bell,
+}
+
+impl Core {
+    fn new(
+        index: usize,
+        process: Arc<Process>,
+        notices: UnboundedSender<Notice>,
+        bell: system::Bell,
+    ) -> Self {
+        let counters = process.counters.get(index).cloned().unwrap_or_default();
+        Self {
+            index,
+            counters,
+            scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
+            pipes: PipePool::new(process.pipes_per_core),
+            now: Cell::new(0),
+            reserve: RefCell::new(system::reserve_descriptor()),
+            short: Cell::new(false),
+            live: RefCell::default(),
+            snapshot: RefCell::new(Cache::new(Arc::clone(&process.snapshot))),
+            events: RefCell::default(),
+            accepting: RefCell::default(),
+            notices,
+            sequence: Cell::new(0),
+            finishing: Cell::new(false),
+            bell,
+            process,
+        }
+    }
+
+    /// The published snapshot, as this core last saw it or newer. One atomic load when unchanged.
+    pub fn with_snapshot<T>(&self, look: impl FnOnce(&Arc<Snapshot>) -> T) -> T {
+        look(self.snapshot.borrow_mut().load())
+    }
+
+    /// A number no other connection of this core has or had.
+    pub fn next_sequence(&self) -> u64 {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        sequence
+    }
+
+    /// Takes a connection into the table that the sweep goes over.
+    pub fn enter(&self, live: &Rc<Live>) {
+        live.key.set(self.live.borrow_mut().insert(Rc::clone(live)));
+        self.counters.live.add(1);
+    }
+
+    /// Takes it out again.
+    pub fn leave(&self, live: &Live) {
+        let mut table = self.live.borrow_mut();
+        if table.try_remove(live.key.get()).is_some() {
+            self.counters.live.sub(1);
+        }
+        if self.finishing.get() && table.is_empty() {
+            self.bell.ring();
+        }
+    }
+
+    /// Adds an event line for a connection that has ended.
+    pub fn write_event(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.process.events.is_on() {
+            let full = self.events.borrow_mut().add(write);
+            if full {
+                self.flush_events();
+            }
+        }
+    }
+
+    fn flush_events(&self) {
+        let batch = self.events.take();
+        self.counters.events_dropped.add(self.process.events.send(batch));
+    }
+
+    /// Ends one core's connections after its loop died: nobody will serve them any more, and the
+    /// dead runtime keeps their descriptors open.
+    fn bury(&self) {
+        let mut table = self.live.take();
+        for live in table.drain() {
+            live.reset_both();
+            account::close(self, &live, Ending::us(Step::Relay, Cause::Panic));
+        }
+        self.counters.live.set(0);
+    }
+
+    /// Tells a connection of a removed service, or all, to end.
+    fn cut_where(&self, cause: Cause, which: impl Fn(&Live) -> bool) {
+        for (_, live) in self.live.borrow().iter() {
+            if which(live) {
+                live.cut(cause);
+            }
+        }
+    }
+}
+
+/// The core's own tasks. Ends when told to and no connection is left.
+async fn run(core: Rc<Core>, mailbox: Receiver<Command>, bell: OwnedFd) {
+    let Ok(bell) = Sock::new(bell) else { return };
+    rt::spawn(tick(Rc::clone(&core)));
+    loop {
+        for _ in 0..limits::COMMANDS_PER_TURN {
+            match mailbox.try_recv() {
+                Ok(command) => obey(&core, command),
+                Err(TryRecvError::Empty) => {
+                    bell.readable().await;
+                    system::silence(&bell);
+                }
+                Err(TryRecvError::Disconnected) => return,
+            }
+            if core.finishing.get() && core.live.borrow().is_empty() {
+                return;
+            }
+        }
+        // Many commands at once: let connections run in between.
+        rt::turn().await;
+    }
+}
+
+fn obey(core: &Rc<Core>, command: Command) {
+    match command {
+        Command::Listen(addr, fd) => {
+            let switch = Rc::new(Switch::default());
+            core.accepting.borrow_mut().insert(addr, Rc::clone(&switch));
+            rt::spawn(accept::run(Rc::clone(core), addr, fd, switch));
+        }
+        Command::Unlisten(addr) => {
+            let switch = core.accepting.borrow_mut().remove(&addr);
+            if let Some(switch) = switch {
+                switch.turn_off();
+            }
+        }
+        Command::CloseAfter(state, ticks) => {
+            let at = core.now.get().saturating_add(ticks);
+            for (_, live) in core.live.borrow().iter() {
+                if live.belongs_to(&state) {
+                    live.close_at(at);
+                }
+            }
+        }
+        Command::CutAll(cause) => core.cut_where(cause, |_| true),
+        Command::Finish => core.finishing.set(true),
+    }
+}
+
+impl Core {
+    /// Tells the control thread that a listener is no longer used here.
+    pub fn unlistened(&self, addr: SocketAddr, fd: RawFd) {
+        let _ = self.notices.send(Notice::Unlistened(self.index, addr, fd));
+    }
+}
+
+/// The coarse clock: limits on time, the heartbeat, events not yet handed over.
+async fn tick(core: Rc<Core>) {
+    let mut last = Instant::now();
+    let mut swept = 0;
+    loop {
+        rt::sleep(limits::TICK).await;
+        let late = last.elapsed().saturating_sub(limits::TICK);
+        last = Instant::now();
+        core.counters.lag_max_us.max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+        let passed = late.as_millis() / limits::TICK.as_millis() + 1;
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX).min(limits::TICKS_JUMP_MAX);
+        core.now.set(core.now.get().saturating_add(passed));
+        core.counters.ticks.add(1);
+        core.counters.pipes_lent.set(core.pipes.lent() as u64);
+        // A snapshot that nobody accepts under must not be held for ever.
+        core.with_snapshot(|_| ());
+        core.flush_events();
+        swept = sweep(&core, swept);
+        if core.finishing.get() && core.live.borrow().is_empty() {
+            return;
+        }
+    }
+}
+
+/// Looks at a share of the connections, from slot `from`; returns where to go on.
+fn sweep(core: &Core, from: usize) -> usize {
+    let live = core.live.borrow();
+    let slots = live.capacity().min(live.iter().next_back().map_or(0, |(key, _)| key + 1));
+    let share = (slots / limits::SWEEP_TICKS).max(limits::SWEEP_MIN);
+    let to = (from + share).min(slots);
+    for slot in from..to {
+        if let Some(live) = live.get(slot) {
+            live.sweep(core.now.get());
+        }
+    }
+    if to == slots { 0 } else { to }
+}
+
+/// A service as one core holds it: connections clone the `Rc`, so that cores do not fight over the
+/// count of one `Arc`.
+pub type ServiceRef = Rc<Arc<Service>>;
