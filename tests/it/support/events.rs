@@ -274,7 +274,7 @@ impl Named {
 
 impl Event {
     /// Without the service's document, which is long.
-    fn brief(&self) -> String {
+    pub fn brief(&self) -> String {
         let mut value = self.0.clone();
         if let Some(object) = value.as_object_mut() {
             object.remove("service");

@@ -16,7 +16,7 @@ use super::config::{Config, Service};
 use super::events::{self, Event, Ledger};
 use super::peer::{Outcome, Peer};
 use super::process::{Descriptors, Process, raise_own_limit};
-use super::wait::{SOON, waited};
+use super::wait::{SOON, let_pass, waited};
 
 /// The binary that cargo built for these tests.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_thalweg");
@@ -541,14 +541,26 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        if !self.ended {
-            kill_group(&mut self.child);
-        }
         if thread::panicking() {
+            // What the failed test did last may still be on its way into the log.
+            let_pass(Duration::from_millis(500));
             let log = self.log.text();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
             eprintln!("---- the end of the proxy's log ----\n{}", tail.join("\n"));
+            let events = if self.read_events {
+                self.events()
+            } else {
+                Vec::new()
+            };
+            let odd = events
+                .iter()
+                .filter(|event| !event.reason().ends_with("/relay/closed"));
+            let odd: Vec<String> = odd.map(Event::brief).take(20).collect();
+            eprintln!("---- events other than clean ends ----\n{}", odd.join("\n"));
+        }
+        if !self.ended {
+            kill_group(&mut self.child);
         }
     }
 }
