@@ -52,7 +52,7 @@ pub async fn run(core: Rc<Core>, addr: SocketAddr, fd: RawFd, switch: Rc<Switch>
             if switch.off.get() {
                 return Poll::Ready(false);
             }
-            let ready = readable.as_mut().poll(cx).map(|()| true);
+            let ready = readable.as_mut().poll(cx).map(|_| true);
             if ready.is_pending() {
                 *switch.waker.borrow_mut() = Some(cx.waker().clone());
             }
@@ -82,7 +82,7 @@ pub async fn run(core: Rc<Core>, addr: SocketAddr, fd: RawFd, switch: Rc<Switch>
             // operation holds the descriptor when it goes back.
             socket::shutdown_both(fd);
             if !on {
-                readable.await;
+                let _ = readable.await;
             }
         }
     }

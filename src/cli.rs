@@ -1,5 +1,6 @@
 //! The command line: `thalweg --help` in types. One file per command.
 
+pub mod demo;
 pub mod logging;
 
 use std::path::PathBuf;
@@ -42,6 +43,12 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
+    /// See it work: a proxy and an echo backend on loopback, and the commands to try.
+    Demo {
+        /// Only the echo backend on port 7001, to which config/quickstart.json leads.
+        #[arg(long)]
+        backends_only: bool,
+    },
 }
 
 /// `--log-format`.
@@ -63,15 +70,21 @@ impl Command {
     pub fn run(self) -> u8 {
         match self {
             Self::Run { config, drain_deadline, log_format } => {
-                let _logging = logging::start(log_format);
-                match run::run(&run::Options { config, drain_deadline }) {
-                    Ok(()) => 0,
-                    Err(why) => {
-                        tracing::error!("{why}");
-                        1
-                    }
-                }
+                logged(log_format, || run::run(&run::Options { config, drain_deadline }))
             }
+            Self::Demo { backends_only } => logged(LogFormat::Text, || demo::run(backends_only)),
+        }
+    }
+}
+
+/// Runs something that logs, and makes its failure the last line.
+fn logged(format: LogFormat, run: impl FnOnce() -> Result<(), String>) -> u8 {
+    let _logging = logging::start(format);
+    match run() {
+        Ok(()) => 0,
+        Err(why) => {
+            tracing::error!("{why}");
+            1
         }
     }
 }

@@ -97,12 +97,14 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
 
 /// Waits. Never shorter than asked; up to 2 ms longer.
 pub async fn sleep(duration: Duration) {
-    monoio::time::sleep(duration).await;
+    // Boxed: a timer is 384 bytes aligned to 128, and every connection would carry the room for
+    // one that hardly any of them ever sets.
+    Box::pin(monoio::time::sleep(duration)).await;
 }
 
 /// Waits for `future` at most this long; `None` when it took longer and was dropped.
 pub async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    monoio::time::timeout(limit, future).await.ok()
+    Box::pin(monoio::time::timeout(limit, future)).await.ok()
 }
 
 /// A descriptor that can be waited for. Closes it when dropped, after its last operation ended, so
@@ -122,14 +124,15 @@ impl Sock {
     }
 
     /// Waits until a read would not block: bytes, end of stream, or an error to fetch.
-    pub async fn readable(&self) {
-        // An error here is one of the poll itself; the call that follows meets it again.
-        let _ = self.inner.readable(false).await;
+    ///
+    /// Its error is one of the poll itself; the call that follows meets it again.
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.readable(false)
     }
 
     /// Waits until a write would not block, or an error can be fetched.
-    pub async fn writable(&self) {
-        let _ = self.inner.writable(false).await;
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        self.inner.writable(false)
     }
 
     /// Gives the descriptor back without closing it. No wait on it may be pending or have been

@@ -325,7 +325,7 @@ async fn run(core: Rc<Core>, mailbox: Receiver<Command>, bell: OwnedFd) {
             match mailbox.try_recv() {
                 Ok(command) => obey(&core, command),
                 Err(TryRecvError::Empty) => {
-                    bell.readable().await;
+                    let _ = bell.readable().await;
                     system::silence(&bell);
                 }
                 Err(TryRecvError::Disconnected) => return,

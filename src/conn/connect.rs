@@ -103,7 +103,7 @@ async fn attempt(
     if started.as_ref().is_err_and(socket::is_in_progress) {
         let waited = unless_cut(live, Step::Connect, rt::within(limit, socket.writable())).await?;
         started = match waited {
-            Some(()) => destination.connect(fd),
+            Some(_) => destination.connect(fd),
             None => return Ok(Err(Cause::Timeout)),
         };
     }

@@ -161,17 +161,17 @@ impl Flow<'_> {
         // with its connect, and a short answer's FIN comes with the answer.
         let mut look_again = self.source == Side::Upstream;
         if look_again {
-            self.from.readable().await;
+            let _ = self.from.readable().await;
         }
         loop {
             match self.copy_once()? {
-                Got::Nothing => self.from.readable().await,
+                Got::Nothing => drop(self.from.readable().await),
                 Got::End => break,
                 Got::All(n) if n < limits::SCRATCH_BYTES => {
                     full = 0;
                     if !std::mem::take(&mut look_again) {
                         // A short read has emptied the socket.
-                        self.from.readable().await;
+                        let _ = self.from.readable().await;
                     }
                 }
                 Got::All(n) => {
@@ -191,7 +191,7 @@ impl Flow<'_> {
             }
             if turn >= limits::TURN_BYTES {
                 turn = 0;
-                self.from.readable().await;
+                let _ = self.from.readable().await;
             }
         }
         self.finish()
@@ -238,7 +238,7 @@ impl Flow<'_> {
         self.live.stuck(true);
         let mut left: &[u8] = &rest;
         while !left.is_empty() {
-            self.to.writable().await;
+            let _ = self.to.writable().await;
             match socket::send(self.to.fd(), left) {
                 Ok(sent) => {
                     self.moved(sent);
@@ -266,7 +266,7 @@ impl Flow<'_> {
                 Ok(n) => n,
                 Err(error) if would_block(&error) => {
                     drop(pipe);
-                    self.from.readable().await;
+                    let _ = self.from.readable().await;
                     continue;
                 }
                 Err(error) => return Err(self.source_failed(&error)),
@@ -281,7 +281,7 @@ impl Flow<'_> {
                     Err(error) if !would_block(&error) => return Err(self.sink_failed(&error)),
                     _ => {
                         self.live.stuck(true);
-                        self.to.writable().await;
+                        let _ = self.to.writable().await;
                         self.live.stuck(false);
                     }
                 }
@@ -291,7 +291,7 @@ impl Flow<'_> {
             turn += n;
             if turn >= limits::TURN_BYTES {
                 turn = 0;
-                self.from.readable().await;
+                let _ = self.from.readable().await;
             }
         }
         Ok(false)

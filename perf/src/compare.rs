@@ -1,0 +1,273 @@
+//! The comparison: every work, every proxy, round after round, on the same two CPUs.
+//!
+//! Rounds are interleaved at the level of single measurements: within a round each work is given to
+//! one proxy after the other, and each round starts with another proxy, so that a slow drift of the
+//! machine meets all alike. A proxy is started anew for each measurement: it then carries no memory of
+//! the work before (which the idle figure needs), and no other proxy's timers run beside it.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::args::Args;
+use crate::measure::{self, Setup};
+use crate::peers::{Kind, Peer, Places};
+use crate::work::{COMPARED, Compared, Mode};
+use crate::{report, sys};
+
+/// How often a measurement is repeated when other programs disturbed it.
+const TRIES: usize = 3;
+
+/// What `compare` understands.
+pub const HELP: &str = "\
+thalweg-perf compare [options]: Thalweg, HAProxy, nginx and a bare endpoint, interleaved
+
+  --rounds N         rounds (5)
+  --seconds S        length of each measured window (3)
+  --warmup S         work before each window (0.5)
+  --only LIST        works by name or mode: bulk1, bulk64, rr64-1k, rr64-16k, crr64, idle5000,
+                     bulk, rr, crr, idle
+  --proxies LIST     of thalweg, haproxy, nginx, direct (all)
+  --thalweg PATH     the Thalweg binary (target/release/thalweg)
+  --peers DIR        the configuration templates (perf/peers)
+  --out DIR          where latest.jsonl, table.md and plot.svg go (perf/results)
+  --proxy-cpu N      the CPU of the proxies (0)
+  --load-cpu N       the CPU of client and backend (1)
+  --nice N           scheduling priority of load and proxies alike (-10 when allowed)
+";
+
+struct Plan {
+    works: Vec<&'static Compared>,
+    kinds: Vec<(Kind, String)>,
+    rounds: usize,
+    seconds: f64,
+    warmup: f64,
+    places: Places,
+    load_cpu: usize,
+    environment: Map<String, Value>,
+}
+
+/// Runs the comparison and writes its results.
+pub fn run(words: &[String]) -> Result<(), String> {
+    let valued = [
+        "rounds",
+        "seconds",
+        "warmup",
+        "only",
+        "proxies",
+        "thalweg",
+        "peers",
+        "out",
+        "proxy-cpu",
+        "load-cpu",
+        "nice",
+    ];
+    let args = Args::parse(words, &valued, &[])?;
+    if let Some(word) = args.words.first() {
+        return Err(format!("unexpected `{word}`"));
+    }
+    let out = PathBuf::from(args.text("out").unwrap_or("perf/results"));
+    let mut plan = plan(&args)?;
+    fs::create_dir_all(&out).map_err(|e| format!("making {}: {e}", out.display()))?;
+    prepare(&mut plan, args.get("nice")?)?;
+    let path = out.join("latest.jsonl");
+    let failures = measure_all(&plan, &path)?;
+    report::write(&path, &out)?;
+    eprintln!(
+        "written: latest.jsonl, table.md, plot.svg in {}",
+        out.display()
+    );
+    if failures > 0 {
+        return Err(format!(
+            "{failures} measurements failed; see {}",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+fn plan(args: &Args) -> Result<Plan, String> {
+    let only = args.list("only");
+    let named = |c: &Compared, name: &str| c.name == name || c.work.mode.to_string() == name;
+    if let Some(name) = only
+        .iter()
+        .find(|name| !COMPARED.iter().any(|c| named(c, name)))
+    {
+        return Err(format!("--only: there is no work `{name}`"));
+    }
+    let works = COMPARED
+        .iter()
+        .filter(|c| only.is_empty() || only.iter().any(|n| named(c, n)));
+    let places = Places {
+        thalweg: args
+            .text("thalweg")
+            .unwrap_or("target/release/thalweg")
+            .into(),
+        templates: args.text("peers").unwrap_or("perf/peers").into(),
+        proxy_cpu: args.get("proxy-cpu")?.unwrap_or(0),
+    };
+    let wanted = args.list("proxies");
+    let known = |name: &str| Kind::ALL.iter().any(|kind| kind.name() == name);
+    if let Some(name) = wanted.iter().find(|name| !known(name)) {
+        return Err(format!("--proxies: there is no `{name}`"));
+    }
+    let mut kinds = Vec::new();
+    for kind in Kind::ALL {
+        if !wanted.is_empty() && !wanted.contains(&kind.name()) {
+            continue;
+        }
+        match kind.version(&places) {
+            Some(version) => kinds.push((kind, version)),
+            None if wanted.is_empty() => eprintln!("{} cannot be run: left out", kind.name()),
+            None => return Err(format!("{} cannot be run", kind.name())),
+        }
+    }
+    Ok(Plan {
+        works: works.collect(),
+        kinds,
+        rounds: args.get("rounds")?.unwrap_or(5),
+        seconds: args.seconds("seconds", 3.0)?,
+        warmup: args.seconds("warmup", 0.5)?,
+        places,
+        load_cpu: args.get("load-cpu")?.unwrap_or(1),
+        environment: Map::new(),
+    })
+}
+
+/// Gives this process a network, a CPU and a priority of its own. Nothing outside it changes.
+fn prepare(plan: &mut Plan, nice: Option<i32>) -> Result<(), String> {
+    let own_network = match sys::own_network() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("no network namespace of its own ({error}): the host's settings apply");
+            false
+        }
+    };
+    if own_network {
+        for (name, value) in [
+            // bbr paces; on loopback that costs timers and falsifies every figure.
+            ("tcp_congestion_control", "reno"),
+            ("ip_local_port_range", "1024 65535"),
+            ("tcp_tw_reuse", "1"),
+            // Short connections fill the table within a second; a bounded one is the same for all.
+            ("tcp_max_tw_buckets", "32768"),
+        ] {
+            let path = format!("/proc/sys/net/ipv4/{name}");
+            fs::write(&path, value).map_err(|e| format!("writing {value} to {path}: {e}"))?;
+        }
+    }
+    sys::raise_open_files().map_err(|e| format!("raising the limit of open files: {e}"))?;
+    if let Err(error) = sys::set_nice(nice.unwrap_or(-10))
+        && nice.is_some()
+    {
+        return Err(format!("--nice: {error}"));
+    }
+    sys::pin(plan.load_cpu).map_err(|e| format!("pinning to CPU {}: {e}", plan.load_cpu))?;
+    let read = |path: &str| {
+        fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let control = read("/proc/sys/net/ipv4/tcp_congestion_control");
+    plan.environment
+        .insert("ownNetwork".into(), json!(own_network));
+    plan.environment
+        .insert("congestionControl".into(), json!(control));
+    plan.environment
+        .insert("kernel".into(), json!(read("/proc/sys/kernel/osrelease")));
+    Ok(())
+}
+
+fn measure_all(plan: &Plan, path: &Path) -> Result<usize, String> {
+    let failed = |e: std::io::Error| format!("writing {}: {e}", path.display());
+    let mut file = File::create(path).map_err(failed)?;
+    let (mut failures, mut done) = (0, 0);
+    let skipped = |kind, mode| kind == Kind::Direct && mode == Mode::Idle;
+    let all = plan
+        .works
+        .iter()
+        .flat_map(|c| plan.kinds.iter().map(|k| (c.work.mode, k.0)));
+    let total = plan.rounds * all.filter(|(mode, kind)| !skipped(*kind, *mode)).count();
+    for round in 1..=plan.rounds {
+        for compared in &plan.works {
+            for turn in 0..plan.kinds.len() {
+                let (kind, version) = &plan.kinds[(turn + round - 1) % plan.kinds.len()];
+                if skipped(*kind, compared.work.mode) {
+                    continue;
+                }
+                done += 1;
+                eprint!("[{done}/{total}] {:>9}  {:<8} ", compared.name, kind.name());
+                let mut line = Map::new();
+                line.insert("round".into(), json!(round));
+                line.insert("work".into(), json!(compared.name));
+                line.insert("proxy".into(), json!(kind.name()));
+                line.insert("version".into(), json!(version));
+                line.extend(plan.environment.clone());
+                match measure_once(plan, *kind, compared) {
+                    Ok(figures) => {
+                        let value = report::figure(compared, &figures).unwrap_or(f64::NAN);
+                        let flag = if is_flagged(&figures) {
+                            "  (disturbed)"
+                        } else {
+                            ""
+                        };
+                        eprintln!("{value:>10.3} {}{flag}", compared.unit);
+                        line.extend(figures);
+                    }
+                    Err(error) => {
+                        eprintln!("FAILED: {error}");
+                        failures += 1;
+                        line.insert("error".into(), json!(error));
+                    }
+                }
+                writeln!(file, "{}", Value::Object(line)).map_err(failed)?;
+            }
+        }
+    }
+    Ok(failures)
+}
+
+fn is_flagged(line: &Map<String, Value>) -> bool {
+    line.get("flagged").and_then(Value::as_bool) == Some(true)
+}
+
+/// Measures until a run was quiet; of disturbed ones the least disturbed counts.
+fn measure_once(
+    plan: &Plan,
+    kind: Kind,
+    compared: &Compared,
+) -> Result<Map<String, Value>, String> {
+    let foreign = |line: &Map<String, Value>| {
+        line.get("foreignShare")
+            .and_then(Value::as_f64)
+            .unwrap_or(f64::INFINITY)
+    };
+    let mut best: Option<Map<String, Value>> = None;
+    for attempt in 1..=TRIES {
+        let mut peer = Peer::start(kind, compared.work, &plan.places)?;
+        let setup = Setup {
+            work: compared.work,
+            seconds: plan.seconds,
+            warmup: plan.warmup,
+            proxy: peer.listen,
+            backend: peer.backend,
+            pids: vec![peer.pid()],
+            cpus: Some((plan.places.proxy_cpu, plan.load_cpu)),
+        };
+        let mut line = measure::measure(&setup).map_err(|error| peer.explain(&error))?;
+        line.insert("tries".into(), json!(attempt));
+        if best
+            .as_ref()
+            .is_none_or(|best| foreign(&line) < foreign(best))
+        {
+            best = Some(line);
+        }
+        if best.as_ref().is_some_and(|best| !is_flagged(best)) {
+            break;
+        }
+    }
+    best.ok_or_else(|| "nothing was measured".into())
+}
