@@ -1,13 +1,17 @@
 //! The command line: `thalweg --help` in types. One file per command.
 
+pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod logging;
+pub mod schema;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::span::Span;
 use crate::control::run;
 
 /// A TCP proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
@@ -43,6 +47,29 @@ pub enum Command {
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
     },
+    /// Say what is wrong with a configuration, and what it would serve. Binds nothing.
+    ///
+    /// Exit code 0: good (there may be warnings), 1: errors, 2: wrong usage.
+    Check {
+        /// The configuration file (JSON).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Say what a diagnostic code (E101) or the reason of an ending (upstream/connect/refused) means
+    /// and how to mend it.
+    Explain {
+        /// The code or reason.
+        #[arg(required_unless_present = "list", value_name = "CODE")]
+        code: Option<String>,
+        /// List every code and reason.
+        #[arg(long)]
+        list: bool,
+    },
     /// See it work: a proxy and an echo backend on loopback, and the commands to try.
     Demo {
         /// Only the echo backend on port 7001, to which config/quickstart.json leads.
@@ -61,8 +88,7 @@ pub enum LogFormat {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let n: u64 = text.trim_end_matches('s').parse().map_err(|_| "temporary".to_owned())?;
-    Ok(Duration::from_secs(n))
+    Span::parse(text).map(|span| span.0)
 }
 
 impl Command {
@@ -72,6 +98,9 @@ impl Command {
             Self::Run { config, drain_deadline, log_format } => {
                 logged(log_format, || run::run(&run::Options { config, drain_deadline }))
             }
+            Self::Check { config, json } => check::run(&config, json),
+            Self::Schema => schema::run(),
+            Self::Explain { code, list } => explain::run(code.as_deref(), list),
             Self::Demo { backends_only } => logged(LogFormat::Text, || demo::run(backends_only)),
         }
     }

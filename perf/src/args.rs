@@ -46,19 +46,13 @@ impl Args {
 
     /// The last value of an option.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.options
-            .get(name)
-            .and_then(|values| values.last())
-            .map(String::as_str)
+        self.options.get(name).and_then(|values| values.last()).map(String::as_str)
     }
 
     /// Every value of an option, split at commas.
     pub fn list(&self, name: &str) -> Vec<&str> {
         let values = self.options.get(name).into_iter().flatten();
-        values
-            .flat_map(|value| value.split(','))
-            .filter(|part| !part.is_empty())
-            .collect()
+        values.flat_map(|value| value.split(',')).filter(|part| !part.is_empty()).collect()
     }
 
     /// The value of an option, read as `T`.
@@ -66,15 +60,12 @@ impl Args {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
-        text.parse()
-            .map(Some)
-            .map_err(|_| format!("--{name}: `{text}` makes no sense"))
+        text.parse().map(Some).map_err(|_| format!("--{name}: `{text}` makes no sense"))
     }
 
     /// The value of an option that cannot be left out.
     pub fn need<T: FromStr>(&self, name: &str) -> Result<T, String> {
-        self.get(name)?
-            .ok_or_else(|| format!("--{name} is missing"))
+        self.get(name)?.ok_or_else(|| format!("--{name} is missing"))
     }
 
     /// A number of seconds, at least 0 and at most an hour.
@@ -83,9 +74,7 @@ impl Args {
         if (0.0..=3600.0).contains(&value) {
             return Ok(value);
         }
-        Err(format!(
-            "--{name}: {value} is not between 0 and 3600 seconds"
-        ))
+        Err(format!("--{name}: {value} is not between 0 and 3600 seconds"))
     }
 }
 
@@ -107,12 +96,7 @@ mod tests {
         assert!(parse("--pid").is_err());
         assert!(parse("--quiet=yes").is_err());
         assert!(parse("--pids 1").is_err());
-        assert!(
-            parse("--seconds -1")
-                .unwrap()
-                .seconds("seconds", 1.0)
-                .is_err()
-        );
+        assert!(parse("--seconds -1").unwrap().seconds("seconds", 1.0).is_err());
         assert!(parse("--seconds x").unwrap().get::<f64>("seconds").is_err());
     }
 }

@@ -75,15 +75,9 @@ pub fn run(words: &[String]) -> Result<(), String> {
     let path = out.join("latest.jsonl");
     let failures = measure_all(&plan, &path)?;
     report::write(&path, &out)?;
-    eprintln!(
-        "written: latest.jsonl, table.md, plot.svg in {}",
-        out.display()
-    );
+    eprintln!("written: latest.jsonl, table.md, plot.svg in {}", out.display());
     if failures > 0 {
-        return Err(format!(
-            "{failures} measurements failed; see {}",
-            path.display()
-        ));
+        return Err(format!("{failures} measurements failed; see {}", path.display()));
     }
     Ok(())
 }
@@ -91,20 +85,12 @@ pub fn run(words: &[String]) -> Result<(), String> {
 fn plan(args: &Args) -> Result<Plan, String> {
     let only = args.list("only");
     let named = |c: &Compared, name: &str| c.name == name || c.work.mode.to_string() == name;
-    if let Some(name) = only
-        .iter()
-        .find(|name| !COMPARED.iter().any(|c| named(c, name)))
-    {
+    if let Some(name) = only.iter().find(|name| !COMPARED.iter().any(|c| named(c, name))) {
         return Err(format!("--only: there is no work `{name}`"));
     }
-    let works = COMPARED
-        .iter()
-        .filter(|c| only.is_empty() || only.iter().any(|n| named(c, n)));
+    let works = COMPARED.iter().filter(|c| only.is_empty() || only.iter().any(|n| named(c, n)));
     let places = Places {
-        thalweg: args
-            .text("thalweg")
-            .unwrap_or("target/release/thalweg")
-            .into(),
+        thalweg: args.text("thalweg").unwrap_or("target/release/thalweg").into(),
         templates: args.text("peers").unwrap_or("perf/peers").into(),
         proxy_cpu: args.get("proxy-cpu")?.unwrap_or(0),
     };
@@ -165,19 +151,11 @@ fn prepare(plan: &mut Plan, nice: Option<i32>) -> Result<(), String> {
         return Err(format!("--nice: {error}"));
     }
     sys::pin(plan.load_cpu).map_err(|e| format!("pinning to CPU {}: {e}", plan.load_cpu))?;
-    let read = |path: &str| {
-        fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let control = read("/proc/sys/net/ipv4/tcp_congestion_control");
-    plan.environment
-        .insert("ownNetwork".into(), json!(own_network));
-    plan.environment
-        .insert("congestionControl".into(), json!(control));
-    plan.environment
-        .insert("kernel".into(), json!(read("/proc/sys/kernel/osrelease")));
+    plan.environment.insert("ownNetwork".into(), json!(own_network));
+    plan.environment.insert("congestionControl".into(), json!(control));
+    plan.environment.insert("kernel".into(), json!(read("/proc/sys/kernel/osrelease")));
     Ok(())
 }
 
@@ -186,10 +164,7 @@ fn measure_all(plan: &Plan, path: &Path) -> Result<usize, String> {
     let mut file = File::create(path).map_err(failed)?;
     let (mut failures, mut done) = (0, 0);
     let skipped = |kind, mode| kind == Kind::Direct && mode == Mode::Idle;
-    let all = plan
-        .works
-        .iter()
-        .flat_map(|c| plan.kinds.iter().map(|k| (c.work.mode, k.0)));
+    let all = plan.works.iter().flat_map(|c| plan.kinds.iter().map(|k| (c.work.mode, k.0)));
     let total = plan.rounds * all.filter(|(mode, kind)| !skipped(*kind, *mode)).count();
     for round in 1..=plan.rounds {
         for compared in &plan.works {
@@ -209,11 +184,7 @@ fn measure_all(plan: &Plan, path: &Path) -> Result<usize, String> {
                 match measure_once(plan, *kind, compared) {
                     Ok(figures) => {
                         let value = report::figure(compared, &figures).unwrap_or(f64::NAN);
-                        let flag = if is_flagged(&figures) {
-                            "  (disturbed)"
-                        } else {
-                            ""
-                        };
+                        let flag = if is_flagged(&figures) { "  (disturbed)" } else { "" };
                         eprintln!("{value:>10.3} {}{flag}", compared.unit);
                         line.extend(figures);
                     }
@@ -241,9 +212,7 @@ fn measure_once(
     compared: &Compared,
 ) -> Result<Map<String, Value>, String> {
     let foreign = |line: &Map<String, Value>| {
-        line.get("foreignShare")
-            .and_then(Value::as_f64)
-            .unwrap_or(f64::INFINITY)
+        line.get("foreignShare").and_then(Value::as_f64).unwrap_or(f64::INFINITY)
     };
     let mut best: Option<Map<String, Value>> = None;
     for attempt in 1..=TRIES {
@@ -259,10 +228,7 @@ fn measure_once(
         };
         let mut line = measure::measure(&setup).map_err(|error| peer.explain(&error))?;
         line.insert("tries".into(), json!(attempt));
-        if best
-            .as_ref()
-            .is_none_or(|best| foreign(&line) < foreign(best))
-        {
+        if best.as_ref().is_none_or(|best| foreign(&line) < foreign(best)) {
             best = Some(line);
         }
         if best.as_ref().is_some_and(|best| !is_flagged(best)) {

@@ -95,9 +95,7 @@ impl Engine {
     ) -> Result<Self, String> {
         let epoll = Epoll::new(256).map_err(|e| format!("epoll: {e}"))?;
         if let Some(listener) = &listener {
-            epoll
-                .add(listener.as_fd(), LISTENER, sys::IN)
-                .map_err(|e| format!("epoll: {e}"))?;
+            epoll.add(listener.as_fd(), LISTENER, sys::IN).map_err(|e| format!("epoll: {e}"))?;
         }
         let room = CHUNK.max(work.size + 1);
         Ok(Self {
@@ -146,10 +144,7 @@ impl Engine {
             (Mode::Bulk, Direction::Down) => Role::Sink,
             _ => Role::Asker,
         };
-        self.slots
-            .iter()
-            .filter(|s| s.fd.is_some() && s.role == client && s.done == 0)
-            .count()
+        self.slots.iter().filter(|s| s.fd.is_some() && s.role == client && s.done == 0).count()
     }
 
     /// Asks for `count` further client connections; they are opened while the engine is pumped.
@@ -176,9 +171,7 @@ impl Engine {
             if left.is_zero() {
                 return Ok(false);
             }
-            self.epoll
-                .wait(left, &mut events)
-                .map_err(|e| format!("epoll: {e}"))?;
+            self.epoll.wait(left, &mut events).map_err(|e| format!("epoll: {e}"))?;
             for event in &events {
                 self.handle(*event)?;
             }
@@ -209,10 +202,7 @@ impl Engine {
         }
         let index = (event.token & u64::from(u32::MAX)) as usize;
         let generation = (event.token >> 32) as u32;
-        let current = self
-            .slots
-            .get(index)
-            .is_some_and(|slot| slot.generation == generation);
+        let current = self.slots.get(index).is_some_and(|slot| slot.generation == generation);
         if !current || self.slots[index].fd.is_none() {
             return Ok(());
         }
@@ -235,11 +225,7 @@ impl Engine {
         match self.slots[index].role {
             Role::Asker | Role::Answerer => {
                 self.push(index)?;
-                if input && self.slots[index].fd.is_some() {
-                    self.pull(index)
-                } else {
-                    Ok(())
-                }
+                if input && self.slots[index].fd.is_some() { self.pull(index) } else { Ok(()) }
             }
             Role::Source => self.pour(index, ready & sys::OUT != 0, input),
             Role::Sink => self.drain(index),
@@ -291,10 +277,7 @@ impl Engine {
         since: Instant,
     ) -> Result<usize, String> {
         let index = self.free.pop().unwrap_or(self.slots.len());
-        let generation = self
-            .slots
-            .get(index)
-            .map_or(0, |old| old.generation.wrapping_add(1));
+        let generation = self.slots.get(index).map_or(0, |old| old.generation.wrapping_add(1));
         // Edges spare two calls a connection; bulk is level-triggered so that each event is one chunk
         // and 64 connections take turns.
         let interest = match role {
@@ -304,9 +287,7 @@ impl Engine {
             Role::Sink => sys::IN,
         };
         let token = u64::from(generation) << 32 | index as u64;
-        self.epoll
-            .add(fd.as_fd(), token, interest)
-            .map_err(|e| format!("epoll: {e}"))?;
+        self.epoll.add(fd.as_fd(), token, interest).map_err(|e| format!("epoll: {e}"))?;
         let slot = Slot {
             fd: Some(fd),
             generation,
@@ -356,9 +337,7 @@ impl Engine {
         let slot = &self.slots[index];
         let Some(fd) = &slot.fd else { return Ok(()) };
         let token = u64::from(slot.generation) << 32 | index as u64;
-        self.epoll
-            .modify(fd.as_fd(), token, interest)
-            .map_err(|e| format!("epoll: {e}"))
+        self.epoll.modify(fd.as_fd(), token, interest).map_err(|e| format!("epoll: {e}"))
     }
 }
 

@@ -12,10 +12,7 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            counts: vec![0; bucket(u64::MAX) + 1],
-            total: 0,
-        }
+        Self { counts: vec![0; bucket(u64::MAX) + 1], total: 0 }
     }
 }
 
@@ -72,25 +69,10 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_its_own_bounds() {
-        for value in [
-            0,
-            1,
-            63,
-            64,
-            65,
-            127,
-            128,
-            1000,
-            123_456_789,
-            u64::MAX / 3,
-            u64::MAX,
-        ] {
+        for value in [0, 1, 63, 64, 65, 127, 128, 1000, 123_456_789, u64::MAX / 3, u64::MAX] {
             let top = upper(bucket(value));
             assert!(top >= value, "{value} lies above its bucket's end {top}");
-            assert!(
-                top as f64 <= value as f64 * 1.016 + 1.0,
-                "{value} is told as {top}"
-            );
+            assert!(top as f64 <= value as f64 * 1.016 + 1.0, "{value} is told as {top}");
             assert_eq!(bucket(top), bucket(value));
         }
     }

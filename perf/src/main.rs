@@ -109,9 +109,7 @@ fn work_from(args: &Args) -> Result<Work, String> {
         mode,
         conns: args.get("conns")?.unwrap_or(64),
         size: args.get("size")?.unwrap_or(1024),
-        direction: args
-            .text("direction")
-            .map_or(Ok(Direction::Up), Direction::parse)?,
+        direction: args.text("direction").map_or(Ok(Direction::Up), Direction::parse)?,
     };
     if !(64..=64 << 20).contains(&work.size) {
         return Err("--size must lie between 64 bytes and 64 MiB".into());
@@ -123,9 +121,7 @@ fn work_from(args: &Args) -> Result<Work, String> {
 }
 
 fn no_words(args: &Args) -> Result<(), String> {
-    args.words
-        .first()
-        .map_or(Ok(()), |word| Err(format!("unexpected `{word}`")))
+    args.words.first().map_or(Ok(()), |word| Err(format!("unexpected `{word}`")))
 }
 
 fn run(words: &[String]) -> Result<(), String> {

@@ -77,18 +77,12 @@ pub fn measure(setup: &Setup) -> Result<Map<String, Value>, String> {
     let now = Moment::now(setup, &pids, &engine)?;
     let starved = engine.starved();
     if starved > 0 && work.mode != Mode::Crr {
-        return Err(format!(
-            "{starved} of {} connections made no progress",
-            work.conns
-        ));
+        return Err(format!("{starved} of {} connections made no progress", work.conns));
     }
     let mut line = describe(setup, &before, &now);
     for (name, share) in [("p50Us", 0.5), ("p99Us", 0.99)] {
         let nanos = engine.latency().percentile(share);
-        line.insert(
-            name.into(),
-            json!(nanos.map(|nanos| round(nanos as f64 / 1e3, 1))),
-        );
+        line.insert(name.into(), json!(nanos.map(|nanos| round(nanos as f64 / 1e3, 1))));
     }
     finish(engine, setup)?;
     Ok(line)
@@ -110,10 +104,7 @@ fn start(setup: &Setup, work: Work) -> Result<Engine, String> {
 fn finish(mut engine: Engine, setup: &Setup) -> Result<(), String> {
     engine.stop()?;
     if !engine.pump(Instant::now() + PATIENCE, |engine| engine.open() == 0)? {
-        return Err(format!(
-            "{} connections did not end with their peer",
-            engine.open()
-        ));
+        return Err(format!("{} connections did not end with their peer", engine.open()));
     }
     let Totals { sent, received, .. } = engine.totals();
     if setup.work.mode == Mode::Bulk && setup.backend.is_some() && sent != received {
@@ -124,10 +115,7 @@ fn finish(mut engine: Engine, setup: &Setup) -> Result<(), String> {
 
 fn measure_idle(setup: &Setup, pids: &[u32]) -> Result<Map<String, Value>, String> {
     // The first connections load code and tables that no later one pays for.
-    let few = Work {
-        conns: setup.work.conns.min(64),
-        ..setup.work
-    };
+    let few = Work { conns: setup.work.conns.min(64), ..setup.work };
     let mut engine = start(setup, few)?;
     establish(&mut engine, few.conns)?;
     finish(engine, setup)?;
@@ -145,27 +133,16 @@ fn measure_idle(setup: &Setup, pids: &[u32]) -> Result<Map<String, Value>, Strin
 
     let mut line = describe(setup, &before, &now);
     line.insert("operations".into(), json!(setup.work.conns));
-    for name in [
-        "bytes",
-        "opsPerSecond",
-        "proxyCpuUsPerOp",
-        "machineCpuUsPerOp",
-    ] {
+    for name in ["bytes", "opsPerSecond", "proxyCpuUsPerOp", "machineCpuUsPerOp"] {
         line.remove(name);
     }
     if !pids.is_empty() {
         let own = memory_after as f64 - memory_before as f64;
         line.insert("memoryBefore".into(), json!(memory_before));
         line.insert("memoryAfter".into(), json!(memory_after));
-        line.insert(
-            "memoryPerConnection".into(),
-            json!(round(own / setup.work.conns as f64, 1)),
-        );
+        line.insert("memoryPerConnection".into(), json!(round(own / setup.work.conns as f64, 1)));
         line.insert("threadsBefore".into(), json!(threads_before.threads()));
-        line.insert(
-            "descriptorsBefore".into(),
-            json!(threads_before.descriptors),
-        );
+        line.insert("descriptorsBefore".into(), json!(threads_before.descriptors));
     }
     finish(engine, setup)?;
     Ok(line)
@@ -174,15 +151,10 @@ fn measure_idle(setup: &Setup, pids: &[u32]) -> Result<Map<String, Value>, Strin
 /// Opens `count` connections, each with one exchange, and keeps them.
 fn establish(engine: &mut Engine, count: usize) -> Result<(), String> {
     engine.add_clients(count);
-    if engine.pump(Instant::now() + PATIENCE, |e| {
-        e.totals().operations >= count as u64
-    })? {
+    if engine.pump(Instant::now() + PATIENCE, |e| e.totals().operations >= count as u64)? {
         return Ok(());
     }
-    Err(format!(
-        "only {} of {count} connections were served",
-        engine.totals().operations
-    ))
+    Err(format!("only {} of {count} connections were served", engine.totals().operations))
 }
 
 fn describe(setup: &Setup, before: &Moment, now: &Moment) -> Map<String, Value> {
@@ -209,36 +181,23 @@ fn describe(setup: &Setup, before: &Moment, now: &Moment) -> Map<String, Value> 
         put("operations", json!(operations));
         put("opsPerSecond", json!(round(operations as f64 / seconds, 1)));
     } else {
-        put(
-            "gibPerSecond",
-            json!(round(bytes as f64 / GIB / seconds, 3)),
-        );
+        put("gibPerSecond", json!(round(bytes as f64 / GIB / seconds, 3)));
     }
     put("bytes", json!(bytes));
     let load = now.load.cpu_since(&before.load) as f64;
     let proxy = now.proxy.cpu_since(&before.proxy) as f64;
     let busy = |cpus| cpus as f64 * elapsed.as_nanos() as f64 - (now.idle - before.idle) as f64;
-    let machine = setup
-        .cpus
-        .map(|(proxy, load)| busy(if proxy == load { 1 } else { 2 }));
+    let machine = setup.cpus.map(|(proxy, load)| busy(if proxy == load { 1 } else { 2 }));
     let known = !setup.pids.is_empty();
-    for (who, nanos) in [
-        ("proxy", known.then_some(proxy)),
-        ("load", Some(load)),
-        ("machine", machine),
-    ] {
+    for (who, nanos) in
+        [("proxy", known.then_some(proxy)), ("load", Some(load)), ("machine", machine)]
+    {
         let Some(nanos) = nanos else { continue };
         put(&format!("{who}CpuUs"), json!(round(nanos / 1e3, 0)));
         if work.mode == Mode::Bulk && bytes > 0 {
-            put(
-                &format!("{who}CpuMsPerGib"),
-                json!(round(nanos / 1e6 / (bytes as f64 / GIB), 3)),
-            );
+            put(&format!("{who}CpuMsPerGib"), json!(round(nanos / 1e6 / (bytes as f64 / GIB), 3)));
         } else if operations > 0 {
-            put(
-                &format!("{who}CpuUsPerOp"),
-                json!(round(nanos / 1e3 / operations as f64, 3)),
-            );
+            put(&format!("{who}CpuUsPerOp"), json!(round(nanos / 1e3 / operations as f64, 3)));
         }
     }
     if known {

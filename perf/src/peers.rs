@@ -57,11 +57,7 @@ impl Kind {
             Self::Nginx => (Path::new("nginx"), "-v"),
             Self::Direct => return Some(env!("CARGO_PKG_VERSION").into()),
         };
-        let output = Command::new(program)
-            .arg(flag)
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
+        let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
         // nginx answers on standard error.
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
@@ -122,13 +118,9 @@ impl Peer {
         match kind {
             Kind::Thalweg => command.arg("run").arg("-c").arg(&config),
             Kind::Haproxy => command.arg("-db").arg("-f").arg(&config),
-            Kind::Nginx => command
-                .arg("-p")
-                .arg(&directory)
-                .arg("-e")
-                .arg("stderr")
-                .arg("-c")
-                .arg(&config),
+            Kind::Nginx => {
+                command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&config)
+            }
             Kind::Direct => command.args([
                 "backend".to_owned(),
                 format!("--listen={listen}"),
@@ -139,21 +131,13 @@ impl Peer {
         let log = |name| {
             File::create(directory.join(name)).map_err(|e| format!("making a log file: {e}"))
         };
-        command
-            .stdin(Stdio::null())
-            .stdout(log("stdout")?)
-            .stderr(log("stderr")?);
+        command.stdin(Stdio::null()).stdout(log("stdout")?).stderr(log("stderr")?);
         sys::pin_command(&mut command, places.proxy_cpu);
         let child = command
             .spawn()
             .map_err(|e| format!("starting {}: {e}", command.get_program().to_string_lossy()))?;
         let backend = (kind != Kind::Direct).then_some(backend);
-        let mut peer = Self {
-            child,
-            directory,
-            listen,
-            backend,
-        };
+        let mut peer = Self { child, directory, listen, backend };
         peer.wait_until_ready(kind)?;
         Ok(peer)
     }
@@ -201,10 +185,7 @@ impl Peer {
             if Instant::now() >= deadline {
                 // Workers first, while their master still keeps their ids from being reused.
                 let group = proc::with_descendants(&[self.pid()]);
-                group
-                    .iter()
-                    .rev()
-                    .for_each(|pid| drop(sys::kill(*pid, true)));
+                group.iter().rev().for_each(|pid| drop(sys::kill(*pid, true)));
                 let _ = self.child.wait();
                 return;
             }
@@ -228,9 +209,7 @@ fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], String> {
     let sockets = sockets.map_err(|e| format!("no free port on 127.0.0.1: {e}"))?;
     let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); N];
     for (address, socket) in addresses.iter_mut().zip(&sockets) {
-        *address = socket
-            .local_addr()
-            .map_err(|e| format!("no free port on 127.0.0.1: {e}"))?;
+        *address = socket.local_addr().map_err(|e| format!("no free port on 127.0.0.1: {e}"))?;
     }
     Ok(addresses)
 }

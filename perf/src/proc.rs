@@ -23,16 +23,10 @@ pub struct Processes {
 impl Processes {
     /// Reads the state of the processes `pids`.
     pub fn read(pids: &[u32]) -> Result<Self, String> {
-        let mut found = Self {
-            threads: BTreeMap::new(),
-            ticks: 0,
-            kernel_workers: 0,
-            descriptors: 0,
-        };
+        let mut found =
+            Self { threads: BTreeMap::new(), ticks: 0, kernel_workers: 0, descriptors: 0 };
         for pid in pids {
-            found
-                .add(*pid)
-                .map_err(|e| format!("reading /proc/{pid}: {e}"))?;
+            found.add(*pid).map_err(|e| format!("reading /proc/{pid}: {e}"))?;
         }
         Ok(found)
     }
@@ -55,11 +49,7 @@ impl Processes {
             .sum();
         let coarse = self.ticks.saturating_sub(before.ticks) * TICK_NS;
         let rounding = 2 * TICK_NS + exact / 50;
-        if coarse > exact + rounding {
-            coarse
-        } else {
-            exact
-        }
+        if coarse > exact + rounding { coarse } else { exact }
     }
 
     fn add(&mut self, pid: u32) -> io::Result<()> {
@@ -72,11 +62,7 @@ impl Processes {
             let Ok(schedule) = fs::read_to_string(path.join("schedstat")) else {
                 continue;
             };
-            let nanos = schedule
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0);
+            let nanos = schedule.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(tid) = name.and_then(|name| name.parse().ok()) else {
                 continue;
@@ -94,10 +80,7 @@ impl Processes {
 fn stat_field(stat: &str, number: usize) -> io::Result<u64> {
     // The name in the second field may hold anything, parentheses too: count from the last one.
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let field = rest
-        .split(' ')
-        .nth(number - 3)
-        .and_then(|text| text.trim().parse().ok());
+    let field = rest.split(' ').nth(number - 3).and_then(|text| text.trim().parse().ok());
     field.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
 
@@ -105,11 +88,7 @@ fn stat_field(stat: &str, number: usize) -> io::Result<u64> {
 pub fn with_descendants(pids: &[u32]) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|n| n.parse::<u32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
@@ -123,10 +102,7 @@ pub fn with_descendants(pids: &[u32]) -> Vec<u32> {
     let mut next = 0;
     while next < all.len() {
         let parent = u64::from(all[next]);
-        let children = parents
-            .iter()
-            .filter(|(of, _)| *of == parent)
-            .map(|(_, pid)| *pid);
+        let children = parents.iter().filter(|(of, _)| *of == parent).map(|(_, pid)| *pid);
         let fresh: Vec<u32> = children.filter(|pid| !all.contains(pid)).collect();
         all.extend(fresh);
         next += 1;
@@ -153,17 +129,10 @@ pub fn idle(cpus: &[usize]) -> Result<u64, String> {
     let mut ticks = 0;
     for cpu in cpus {
         let prefix = format!("cpu{cpu} ");
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(prefix.as_str()));
+        let line = text.lines().find_map(|line| line.strip_prefix(prefix.as_str()));
         let line = line.ok_or_else(|| format!("this machine has no CPU {cpu}"))?;
         // The fourth and fifth figures are idle and waiting for a disk.
-        ticks += line
-            .split(' ')
-            .skip(3)
-            .take(2)
-            .filter_map(|t| t.parse::<u64>().ok())
-            .sum::<u64>();
+        ticks += line.split(' ').skip(3).take(2).filter_map(|t| t.parse::<u64>().ok()).sum::<u64>();
     }
     Ok(ticks * TICK_NS)
 }
@@ -175,9 +144,7 @@ pub fn listens(port: u16) -> bool {
         let text = fs::read_to_string(path).unwrap_or_default();
         text.lines().skip(1).any(|line| {
             let mut fields = line.split_whitespace().skip(1);
-            let local = fields
-                .next()
-                .is_some_and(|address| address.ends_with(&suffix));
+            let local = fields.next().is_some_and(|address| address.ends_with(&suffix));
             // State 0A is LISTEN.
             local && fields.nth(1) == Some("0A")
         })

@@ -38,12 +38,7 @@ impl Cell {
         } else {
             f64::midpoint(values[middle - 1], values[middle])
         };
-        Some(Self {
-            median,
-            min,
-            max,
-            runs: values.len(),
-        })
+        Some(Self { median, min, max, runs: values.len() })
     }
 }
 
@@ -55,29 +50,19 @@ impl Lines {
         let text =
             fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
         let mut lines = Vec::new();
-        for (number, line) in text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-        {
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line = serde_json::from_str(line)
                 .map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?;
             lines.push(line);
         }
-        if lines.is_empty() {
-            Err(format!("{} is empty", path.display()))
-        } else {
-            Ok(Self(lines))
-        }
+        if lines.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(Self(lines)) }
     }
 
     fn of(&self, kind: Kind, work: &str) -> impl Iterator<Item = &Map<String, Value>> {
         let is = |line: &Map<String, Value>, key: &str, value: &str| {
             line.get(key).and_then(Value::as_str) == Some(value)
         };
-        self.0
-            .iter()
-            .filter(move |l| is(l, "proxy", kind.name()) && is(l, "work", work))
+        self.0.iter().filter(move |l| is(l, "proxy", kind.name()) && is(l, "work", work))
     }
 
     /// The cell that `value` makes of the runs; disturbed ones count only where there are no others.
@@ -91,16 +76,8 @@ impl Lines {
             .of(kind, compared.name)
             .filter_map(|line| Some((is_flagged(line), value(line)?)))
             .collect();
-        let quiet: Vec<f64> = all
-            .iter()
-            .filter(|(flag, _)| !flag)
-            .map(|(_, v)| *v)
-            .collect();
-        Cell::of(if quiet.is_empty() {
-            all.iter().map(|(_, v)| *v).collect()
-        } else {
-            quiet
-        })
+        let quiet: Vec<f64> = all.iter().filter(|(flag, _)| !flag).map(|(_, v)| *v).collect();
+        Cell::of(if quiet.is_empty() { all.iter().map(|(_, v)| *v).collect() } else { quiet })
     }
 
     /// The cell of the figure that decides.
@@ -113,26 +90,14 @@ impl Lines {
         let first = |kind: Kind| {
             let mut lines = self.0.iter();
             let line = lines.find(|l| l.get("proxy").and_then(Value::as_str) == Some(kind.name()));
-            line.and_then(|line| line.get("version")?.as_str())
-                .map(str::to_owned)
+            line.and_then(|line| line.get("version")?.as_str()).map(str::to_owned)
         };
-        let versions: Vec<String> = Kind::ALL
-            .iter()
-            .filter(|k| **k != Kind::Direct)
-            .filter_map(|k| first(*k))
-            .collect();
+        let versions: Vec<String> =
+            Kind::ALL.iter().filter(|k| **k != Kind::Direct).filter_map(|k| first(*k)).collect();
         let text = |key: &str| {
-            self.0
-                .iter()
-                .find_map(|line| line.get(key)?.as_str())
-                .unwrap_or("unknown")
-                .to_owned()
+            self.0.iter().find_map(|line| line.get(key)?.as_str()).unwrap_or("unknown").to_owned()
         };
-        let rounds = self
-            .0
-            .iter()
-            .filter_map(|line| line.get("round")?.as_u64())
-            .max();
+        let rounds = self.0.iter().filter_map(|line| line.get("round")?.as_u64()).max();
         vec![
             versions.join("; "),
             format!(
@@ -140,10 +105,7 @@ impl Lines {
                 text("kernel"),
                 text("congestionControl")
             ),
-            format!(
-                "medians of {} interleaved rounds [least–greatest]",
-                rounds.unwrap_or(1)
-            ),
+            format!("medians of {} interleaved rounds [least–greatest]", rounds.unwrap_or(1)),
         ]
     }
 }
@@ -248,16 +210,10 @@ fn threads_row(lines: &Lines, compared: &Compared, text: &mut String) {
     let read = |kind, key: &'static str| lines.cell(kind, compared, |line| line.get(key)?.as_f64());
     let both = |kind| Some((read(kind, "threadsBefore")?, read(kind, "threads")?));
     let cell = |kind| {
-        both(kind).map_or("–".into(), |(b, n)| {
-            format!("{:.0} → {:.0}", b.median, n.median)
-        })
+        both(kind).map_or("–".into(), |(b, n)| format!("{:.0} → {:.0}", b.median, n.median))
     };
     let verdict = both(Kind::Thalweg).map_or("", |(before, now)| {
-        if now.max <= 1.0 + HANDFUL && now.max <= before.min {
-            ": **met**"
-        } else {
-            ": **missed**"
-        }
+        if now.max <= 1.0 + HANDFUL && now.max <= before.min { ": **met**" } else { ": **missed**" }
     });
     push(
         text,
@@ -329,9 +285,7 @@ pub fn number(value: f64) -> String {
     if value.abs() < 1000.0 {
         return plain;
     }
-    let (sign, figures) = plain
-        .strip_prefix('-')
-        .map_or(("", plain.as_str()), |rest| ("-", rest));
+    let (sign, figures) = plain.strip_prefix('-').map_or(("", plain.as_str()), |rest| ("-", rest));
     let mut grouped = String::from(sign);
     for (index, figure) in figures.chars().enumerate() {
         if index > 0 && (figures.len() - index).is_multiple_of(3) {
@@ -344,12 +298,7 @@ pub fn number(value: f64) -> String {
 
 fn show(cell: Option<Cell>) -> String {
     cell.map_or("–".into(), |cell| {
-        format!(
-            "{} [{}–{}]",
-            number(cell.median),
-            number(cell.min),
-            number(cell.max)
-        )
+        format!("{} [{}–{}]", number(cell.median), number(cell.min), number(cell.max))
     })
 }
 

@@ -32,18 +32,12 @@ pub fn plot(lines: &Lines) -> String {
     let panels: Vec<_> = COMPARED
         .iter()
         .map(|compared| {
-            let cells = Kind::ALL
-                .iter()
-                .filter_map(|k| Some((*k, lines.decisive(*k, compared)?)));
+            let cells = Kind::ALL.iter().filter_map(|k| Some((*k, lines.decisive(*k, compared)?)));
             (compared.title, compared.unit, cells.collect::<Vec<_>>())
         })
         .filter(|(_, _, cells)| !cells.is_empty())
         .collect();
-    let rows = panels
-        .iter()
-        .map(|(_, _, cells)| cells.len())
-        .max()
-        .unwrap_or(0);
+    let rows = panels.iter().map(|(_, _, cells)| cells.len()).max().unwrap_or(0);
     let panel_width = (WIDTH - 2.0 * MARGIN - GAP) / 2.0;
     let panel_height = TITLE + rows as f64 * ROW + 18.0;
     let body = panels.len().div_ceil(2) as f64 * panel_height;
@@ -60,21 +54,10 @@ pub fn plot(lines: &Lines) -> String {
              <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
         ),
     );
-    text(
-        &mut svg,
-        MARGIN,
-        34.0,
-        20.0,
-        "#1a1a1a",
-        "start",
-        true,
-        "What a proxy costs",
-    );
+    text(&mut svg, MARGIN, 34.0, 20.0, "#1a1a1a", "start", true, "What a proxy costs");
     let note = "The proxy's own CPU time, and its own memory. Shorter is better. Bars are medians, \
                 lines span all rounds.";
-    text(
-        &mut svg, MARGIN, 54.0, 13.0, "#555555", "start", false, note,
-    );
+    text(&mut svg, MARGIN, 54.0, 13.0, "#555555", "start", false, note);
     for (index, (title, unit, cells)) in panels.iter().enumerate() {
         let x = MARGIN + (index % 2) as f64 * (panel_width + GAP);
         let y = HEADER + (index / 2) as f64 * panel_height;
@@ -96,36 +79,15 @@ fn panel(
     cells: &[(Kind, Cell)],
 ) {
     text(svg, x, y + 20.0, 14.0, "#1a1a1a", "start", true, title);
-    text(
-        svg,
-        x + width,
-        y + 20.0,
-        12.0,
-        "#555555",
-        "end",
-        false,
-        unit,
-    );
-    let greatest = cells
-        .iter()
-        .map(|(_, cell)| cell.max.max(cell.median))
-        .fold(0.0, f64::max);
+    text(svg, x + width, y + 20.0, 12.0, "#555555", "end", false, unit);
+    let greatest = cells.iter().map(|(_, cell)| cell.max.max(cell.median)).fold(0.0, f64::max);
     let scale = (width - LABELS - FIGURES) / greatest.max(f64::MIN_POSITIVE);
     let left = x + LABELS;
     for (row, (kind, cell)) in cells.iter().enumerate() {
         let top = y + TITLE + row as f64 * ROW;
         let middle = top + BAR / 2.0;
         let bold = *kind == Kind::Thalweg;
-        text(
-            svg,
-            left - 8.0,
-            middle + 4.5,
-            13.0,
-            "#1a1a1a",
-            "end",
-            bold,
-            label(*kind),
-        );
+        text(svg, left - 8.0, middle + 4.5, 13.0, "#1a1a1a", "end", bold, label(*kind));
         push(
             svg,
             format_args!(
@@ -135,10 +97,7 @@ fn panel(
                 colour(*kind)
             ),
         );
-        let (low, high) = (
-            left + cell.min.max(0.0) * scale,
-            left + cell.max.max(0.0) * scale,
-        );
+        let (low, high) = (left + cell.min.max(0.0) * scale, left + cell.max.max(0.0) * scale);
         if cell.runs > 1 && high - low >= 1.0 {
             push(
                 svg,
@@ -151,16 +110,7 @@ fn panel(
             );
         }
         let end = high.max(left + cell.median.max(0.0) * scale) + 7.0;
-        text(
-            svg,
-            end,
-            middle + 4.5,
-            13.0,
-            "#1a1a1a",
-            "start",
-            bold,
-            &number(cell.median),
-        );
+        text(svg, end, middle + 4.5, 13.0, "#1a1a1a", "start", bold, &number(cell.median));
     }
     let bottom = y + TITLE + cells.len() as f64 * ROW - (ROW - BAR) + 4.0;
     push(
@@ -172,10 +122,7 @@ fn panel(
     );
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the attributes of one text element"
-)]
+#[allow(clippy::too_many_arguments, reason = "the attributes of one text element")]
 fn text(
     svg: &mut String,
     x: f64,
@@ -187,10 +134,7 @@ fn text(
     words: &str,
 ) {
     let weight = if bold { " font-weight=\"bold\"" } else { "" };
-    let words = words
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let words = words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     push(
         svg,
         format_args!(

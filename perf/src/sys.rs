@@ -28,11 +28,7 @@ pub const HUP: u32 = libc::EPOLLHUP as u32;
 pub const EDGE: u32 = libc::EPOLLET as u32;
 
 fn check(result: c_int) -> io::Result<c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn check_len(result: isize) -> io::Result<usize> {
@@ -59,10 +55,7 @@ impl Epoll {
     pub fn new(room: usize) -> io::Result<Self> {
         // SAFETY: no pointers; a result that is not negative is a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
-        Ok(Self {
-            fd,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; room],
-        })
+        Ok(Self { fd, events: vec![libc::epoll_event { events: 0, u64: 0 }; room] })
     }
 
     /// Registers `fd`; closing the descriptor is what removes it.
@@ -96,10 +89,7 @@ impl Epoll {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             other => other? as usize,
         };
-        into.extend(self.events[..count].iter().map(|e| Event {
-            token: e.u64,
-            ready: e.events,
-        }));
+        into.extend(self.events[..count].iter().map(|e| Event { token: e.u64, ready: e.events }));
         Ok(())
     }
 }
@@ -122,12 +112,7 @@ pub fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: null pointers mean that the peer's address is not wanted.
     let result = check(unsafe {
-        libc::accept4(
-            listener.as_raw_fd(),
-            ptr::null_mut(),
-            ptr::null_mut(),
-            flags,
-        )
+        libc::accept4(listener.as_raw_fd(), ptr::null_mut(), ptr::null_mut(), flags)
     });
     match result {
         // SAFETY: a new descriptor that nobody else owns.
@@ -140,11 +125,7 @@ pub fn accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
 
 /// Starts a connection and does not wait for it.
 pub fn connect(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers; the new descriptor has no other owner.
     let fd = unsafe { OwnedFd::from_raw_fd(check(libc::socket(family, kind, 0))?) };
@@ -156,9 +137,7 @@ pub fn connect(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
             let name = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
             };
             connect_raw(&fd, &name)
@@ -168,9 +147,7 @@ pub fn connect(address: SocketAddr, nodelay: bool) -> io::Result<OwnedFd> {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
             };
             connect_raw(&fd, &name)
@@ -208,31 +185,16 @@ pub fn pending_error(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both pointers are to locals that live through the call, and `length` is that of `code`.
     check(unsafe {
         let value = ptr::from_mut(&mut code).cast();
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            value,
-            &mut length,
-        )
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, value, &mut length)
     })?;
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code))
-    }
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 /// Sends what fits; never raises SIGPIPE.
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of `bytes`; the kernel only reads.
     check_len(unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_NOSIGNAL,
-        )
+        libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
     })
 }
 
@@ -248,12 +210,7 @@ pub fn recv(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
 pub fn discard(fd: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
     // SAFETY: for TCP, MSG_TRUNC means that the buffer is never written to (tcp(7)), so null is allowed.
     check_len(unsafe {
-        libc::recv(
-            fd.as_raw_fd(),
-            ptr::null_mut::<c_void>(),
-            most,
-            libc::MSG_TRUNC,
-        )
+        libc::recv(fd.as_raw_fd(), ptr::null_mut::<c_void>(), most, libc::MSG_TRUNC)
     })
 }
 
@@ -287,10 +244,7 @@ pub fn pin_command(command: &mut Command, cpu: usize) {
 
 /// Raises the soft limit of open descriptors to the hard one and says what it is now.
 pub fn raise_open_files() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a local that lives through the call.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;

@@ -86,11 +86,7 @@ impl Work {
 
     /// Bytes of an answer.
     pub fn answer(&self) -> usize {
-        if self.mode == Mode::Idle {
-            64
-        } else {
-            self.size
-        }
+        if self.mode == Mode::Idle { 64 } else { self.size }
     }
 }
 
@@ -124,12 +120,7 @@ pub struct Compared {
 }
 
 const fn work(mode: Mode, conns: usize, size: usize) -> Work {
-    Work {
-        mode,
-        conns,
-        size,
-        direction: Direction::Up,
-    }
+    Work { mode, conns, size, direction: Direction::Up }
 }
 
 /// The works of the comparison, in the order of the table.
@@ -139,28 +130,16 @@ pub const COMPARED: [Compared; 6] = [
         title: "bulk, 1 connection",
         work: work(Mode::Bulk, 1, 256 << 10),
         unit: "CPU ms/GiB",
-        must: Target::Haproxy {
-            share: 1.0,
-            strict: true,
-        },
-        goal: Target::Haproxy {
-            share: 0.8,
-            strict: false,
-        },
+        must: Target::Haproxy { share: 1.0, strict: true },
+        goal: Target::Haproxy { share: 0.8, strict: false },
     },
     Compared {
         name: "bulk64",
         title: "bulk, 64 connections",
         work: work(Mode::Bulk, 64, 256 << 10),
         unit: "CPU ms/GiB",
-        must: Target::Haproxy {
-            share: 1.0,
-            strict: true,
-        },
-        goal: Target::Haproxy {
-            share: 0.8,
-            strict: false,
-        },
+        must: Target::Haproxy { share: 1.0, strict: true },
+        goal: Target::Haproxy { share: 0.8, strict: false },
     },
     Compared {
         name: "rr64-1k",
@@ -168,38 +147,23 @@ pub const COMPARED: [Compared; 6] = [
         work: work(Mode::Rr, 64, 1 << 10),
         unit: "CPU µs/round trip",
         must: Target::HaproxyNotAboveNginx { haproxy: 0.9 },
-        goal: Target::Haproxy {
-            share: 0.83,
-            strict: false,
-        },
+        goal: Target::Haproxy { share: 0.83, strict: false },
     },
     Compared {
         name: "rr64-16k",
         title: "64 × 16 KiB ping-pong",
         work: work(Mode::Rr, 64, 16 << 10),
         unit: "CPU µs/round trip",
-        must: Target::Better {
-            share: 1.0,
-            strict: true,
-        },
-        goal: Target::Better {
-            share: 0.9,
-            strict: false,
-        },
+        must: Target::Better { share: 1.0, strict: true },
+        goal: Target::Better { share: 0.9, strict: false },
     },
     Compared {
         name: "crr64",
         title: "connect / request / close",
         work: work(Mode::Crr, 64, 1 << 10),
         unit: "CPU µs/connection",
-        must: Target::Better {
-            share: 1.0,
-            strict: true,
-        },
-        goal: Target::Better {
-            share: 0.92,
-            strict: false,
-        },
+        must: Target::Better { share: 1.0, strict: true },
+        goal: Target::Better { share: 0.92, strict: false },
     },
     Compared {
         name: "idle5000",

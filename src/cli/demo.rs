@@ -33,7 +33,8 @@ pub fn run(backends_only: bool) -> Result<(), String> {
         };
     }
     // Only asks for a port; the proxy binds it again.
-    let proxy_addr = listener(PROXY_PORT, false)?.local_addr().map_err(|error| error.to_string())?;
+    let proxy_addr =
+        listener(PROXY_PORT, false)?.local_addr().map_err(|error| error.to_string())?;
     let config = write_config(proxy_addr, backend_addr).map_err(|error| error.to_string())?;
     say(&introduction(proxy_addr, backend_addr, &config));
     let drain_deadline = limits::CUT_GRACE;

@@ -96,7 +96,7 @@ pub struct Target {
 }
 
 /// Where the addresses of a target come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `ip` was given, or `host` is an IP literal.
     Ip(IpAddr),

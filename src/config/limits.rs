@@ -7,6 +7,10 @@ use std::time::Duration;
 
 /// `timeouts.connect`. A SYN lost twice is resent after 1 s and 3 s: 5 s lets both through.
 pub const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+/// `timeouts.hello`. A hello is the first thing a TLS client sends; see the SYN above.
+pub const HELLO_DEFAULT: Duration = Duration::from_secs(3);
+/// `timeouts.handshake`. A few round trips, also from a phone.
+pub const HANDSHAKE_DEFAULT: Duration = Duration::from_secs(10);
 /// `timeouts.idle`. Long enough for pooled database connections, short enough that a peer which
 /// vanished without a word does not hold descriptors for ever.
 pub const IDLE_DEFAULT: Duration = Duration::from_secs(3600);
@@ -25,6 +29,13 @@ pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const CONFIG_BYTES_MAX: u64 = 256 << 20;
 /// Most faults of shape reported in one run; beyond it the rest is noise of the first.
 pub const FAULTS_MAX: usize = 200;
+/// Deepest nesting of a configuration file; `serde_json` reads no deeper either. The deepest place
+/// of the contract is below 16.
+pub const NESTING_MAX: usize = 127;
+/// Longest host name, without the trailing dot (RFC 1035 §2.3.4).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Longest path of a Unix socket: `sun_path` with its closing NUL.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 // ---- sockets ----------------------------------------------------------------------------------
 

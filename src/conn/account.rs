@@ -7,8 +7,8 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::mpsc::SyncSender;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::limits;

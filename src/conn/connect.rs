@@ -131,8 +131,12 @@ fn cause_of(error: &io::Error) -> Cause {
         Some(libc::ECONNREFUSED | libc::ECONNRESET | libc::ENOENT | libc::EAGAIN) => Cause::Refused,
         Some(libc::ETIMEDOUT) => Cause::Timeout,
         Some(
-            libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ENETDOWN | libc::EHOSTDOWN
-            | libc::EACCES | libc::EPERM,
+            libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::ENETDOWN
+            | libc::EHOSTDOWN
+            | libc::EACCES
+            | libc::EPERM,
         ) => Cause::Unreachable,
         Some(libc::EADDRNOTAVAIL) => Cause::Ports,
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Cause::Descriptors,

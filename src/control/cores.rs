@@ -132,8 +132,7 @@ impl Cores {
         let (Some(plan), Some(handle)) = (self.plans.get(core), self.handles.get_mut(core)) else {
             return Ok(());
         };
-        let started =
-            worker::start(plan.clone(), Arc::clone(&self.process), self.notices.clone());
+        let started = worker::start(plan.clone(), Arc::clone(&self.process), self.notices.clone());
         *handle = Some(started.map_err(|error| format!("a core cannot be replaced: {error}"))?);
         tracing::warn!(core, "the core was replaced");
         Ok(())

@@ -58,9 +58,7 @@ pub struct BindError {
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hint = match self.error.kind() {
-            io::ErrorKind::AddrInUse => {
-                " (another program listens there; find it with `ss -ltnp`)"
-            }
+            io::ErrorKind::AddrInUse => " (another program listens there; find it with `ss -ltnp`)",
             io::ErrorKind::PermissionDenied => {
                 " (ports below 1024 need CAP_NET_BIND_SERVICE or net.ipv4.ip_unprivileged_port_start)"
             }
@@ -96,7 +94,8 @@ impl Listeners {
                     Ok(sockets) => break bound.0.push((addr, sockets)),
                     // A killed process's ring may hold its listeners for a moment.
                     Err(error)
-                        if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+                        if error.kind() == io::ErrorKind::AddrInUse
+                            && Instant::now() < deadline =>
                     {
                         tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
                     }
@@ -160,7 +159,10 @@ impl Listeners {
     }
 
     /// Moves addresses that are due to closing; `tell` is called for each.
-    pub fn close_due(&mut self, mut tell: impl FnMut(SocketAddr, Option<(Arc<ServiceState>, u32)>)) {
+    pub fn close_due(
+        &mut self,
+        mut tell: impl FnMut(SocketAddr, Option<(Arc<ServiceState>, u32)>),
+    ) {
         let now = Instant::now();
         let (due, leaving) = std::mem::take(&mut self.leaving)
             .into_iter()
@@ -188,9 +190,9 @@ impl Listeners {
     pub fn of_core(&self, core: usize) -> impl Iterator<Item = (SocketAddr, RawFd)> + '_ {
         let active = self.active.iter().map(|(addr, sockets)| (*addr, sockets));
         let leaving = self.leaving.iter().map(|leaving| (leaving.addr, &leaving.sockets));
-        active.chain(leaving).filter_map(move |(addr, sockets)| {
-            Some((addr, sockets.get(core)?.as_raw_fd()))
-        })
+        active
+            .chain(leaving)
+            .filter_map(move |(addr, sockets)| Some((addr, sockets.get(core)?.as_raw_fd())))
     }
 
     /// The socket of one core for one address.

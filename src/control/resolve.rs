@@ -23,9 +23,9 @@ impl Resolver {
     pub fn follow<'a>(&mut self, names: impl Iterator<Item = &'a Arc<Name>>) {
         let mut before = std::mem::take(&mut self.tasks);
         for name in names {
-            let task = before.remove(&name.host).unwrap_or_else(|| {
-                self.running.spawn(keep_resolved(Arc::clone(name)))
-            });
+            let task = before
+                .remove(&name.host)
+                .unwrap_or_else(|| self.running.spawn(keep_resolved(Arc::clone(name))));
             self.tasks.insert(Arc::clone(&name.host), task);
         }
         for task in before.into_values() {
@@ -87,4 +87,3 @@ async fn resolve(name: &Name) -> std::io::Result<()> {
     }
     Ok(())
 }
-

@@ -74,7 +74,8 @@ fn make() -> io::Result<Ends> {
     // A smaller pipe works as well, only with more rounds: without CAP_SYS_RESOURCE the kernel
     // refuses the growth once the user's quota is used up.
     // SAFETY: F_SETPIPE_SZ takes an int and no memory of ours.
-    let _ = check(unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, limits::PIPE_BYTES) });
+    let _ =
+        check(unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETPIPE_SZ, limits::PIPE_BYTES) });
     Ok(Ends { read, write })
 }
 

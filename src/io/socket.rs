@@ -338,7 +338,6 @@ pub fn splice(from: RawFd, to: RawFd, len: usize) -> io::Result<usize> {
     })
 }
 
-
 /// Resets a connection that nobody serves and closes its descriptor.
 pub fn reset_and_close(fd: OwnedFd) {
     reset(fd.as_raw_fd());

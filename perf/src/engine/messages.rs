@@ -24,9 +24,7 @@ impl Engine {
 
     /// Sends what is left of a request or an answer.
     pub(super) fn push(&mut self, index: usize) -> Result<(), String> {
-        let Self {
-            slots, out, work, ..
-        } = self;
+        let Self { slots, out, work, .. } = self;
         let slot = &mut slots[index];
         if slot.sent == slot.to_send {
             return Ok(());
@@ -49,12 +47,7 @@ impl Engine {
     /// Receives a request or an answer.
     pub(super) fn pull(&mut self, index: usize) -> Result<(), String> {
         loop {
-            let Self {
-                slots,
-                scratch,
-                work,
-                ..
-            } = self;
+            let Self { slots, scratch, work, .. } = self;
             let slot = &mut slots[index];
             let Some(fd) = &slot.fd else { return Ok(()) };
             let count = match sys::recv(fd.as_fd(), scratch) {
@@ -71,10 +64,7 @@ impl Engine {
             }
             slot.got += count;
             if slot.got > expected || slot.finished {
-                return Err(format!(
-                    "a message of {expected} bytes arrived as {}",
-                    slot.got
-                ));
+                return Err(format!("a message of {expected} bytes arrived as {}", slot.got));
             }
             let crr = work.mode == Mode::Crr;
             if slot.got == expected {
@@ -102,8 +92,7 @@ impl Engine {
             return Err("an answer belongs to another request".into());
         }
         slot.done += 1;
-        self.latency
-            .record(u64::try_from(slot.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.latency.record(u64::try_from(slot.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
         self.totals.operations += 1;
         match self.work.mode {
             Mode::Rr if !self.stopping => return self.ask(index),
@@ -128,9 +117,6 @@ impl Engine {
         {
             return self.answered(index);
         }
-        Err(format!(
-            "a connection ended after {} bytes of a message",
-            slot.got
-        ))
+        Err(format!("a connection ended after {} bytes of a message", slot.got))
     }
 }

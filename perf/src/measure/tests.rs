@@ -57,10 +57,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
 /// A relay in threads; returns where it listens and where it expects the backend.
 fn relay(up: Fault, down: Fault) -> (SocketAddr, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let backend = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
@@ -83,12 +80,7 @@ fn run(
 ) -> Result<Map<String, Value>, String> {
     let (proxy, backend) = relay(up, down);
     measure(&Setup {
-        work: Work {
-            mode,
-            conns: 4,
-            size: 1000,
-            direction,
-        },
+        work: Work { mode, conns: 4, size: 1000, direction },
         seconds: 0.2,
         warmup: 0.1,
         proxy,
@@ -139,9 +131,6 @@ fn every_fault_of_a_relay_is_an_error() {
         (Mode::Bulk, Direction::Down, none, Fault::Loses),
         (Mode::Bulk, Direction::Down, none, Fault::Cuts),
     ] {
-        assert!(
-            run(mode, direction, there, back).is_err(),
-            "{mode} {direction} passed"
-        );
+        assert!(run(mode, direction, there, back).is_err(), "{mode} {direction} passed");
     }
 }

@@ -1,0 +1,124 @@
+//! `thalweg check`: reads a configuration and says what is wrong with it and what it would run. It
+//! binds nothing and resolves nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::config::checked::{Address, Service, Target};
+use crate::config::{self, Loaded};
+use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
+
+/// Checks a file. Returns the exit code: 0 for a good one, 1 if it has errors.
+pub fn run(file: &Path, json: bool) -> u8 {
+    let loaded = config::load(file);
+    let name = file.display().to_string();
+    let out = io::stdout();
+    let colour = colour_for(&out);
+    let mut out = out.lock();
+    // Who closes the pipe has read enough; the exit code still tells.
+    let _ = if json {
+        write_json(&mut out, &name, &loaded)
+    } else {
+        write_text(&mut out, &name, &loaded, colour)
+    };
+    u8::from(loaded.checked.is_none())
+}
+
+/// The report of `--json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    ok: bool,
+    file: &'a str,
+    errors: usize,
+    warnings: usize,
+    diagnostics: &'a [Diagnostic],
+    services: Vec<Row>,
+}
+
+/// One service that would run.
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    name: String,
+    listen: String,
+    targets: Vec<String>,
+}
+
+fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<()> {
+    let report = Report {
+        ok: loaded.checked.is_some(),
+        file,
+        errors: count(loaded, Severity::Error),
+        warnings: count(loaded, Severity::Warn),
+        diagnostics: &loaded.diagnostics,
+        services: rows(loaded),
+    };
+    serde_json::to_writer(&mut *out, &report)?;
+    writeln!(out)
+}
+
+fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -> io::Result<()> {
+    for finding in &loaded.diagnostics {
+        writeln!(out, "{}", finding.render(file, colour))?;
+    }
+    let errors = plural(count(loaded, Severity::Error), "error");
+    let warnings = plural(count(loaded, Severity::Warn), "warning");
+    let file = visible(file);
+    let Some(checked) = &loaded.checked else {
+        writeln!(out, "{file}: refused, {errors}, {warnings}")?;
+        return match loaded.diagnostics.iter().find(|finding| finding.is_error()) {
+            Some(first) => writeln!(out, "`thalweg explain {}` says more", first.code),
+            None => Ok(()),
+        };
+    };
+    let services = plural(checked.services.len(), "service");
+    writeln!(out, "{file}: good, {services}, {warnings}")?;
+    write_table(out, &rows(loaded))
+}
+
+/// The services in columns as wide as their widest entry.
+fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+    let width = |cell: fn(&Row) -> &str| rows.iter().map(|row| cell(row).chars().count()).max();
+    let listen = width(|row| &row.listen).unwrap_or(0);
+    let id = width(|row| &row.id).unwrap_or(0);
+    for row in rows {
+        let targets = row.targets.join(", ");
+        writeln!(out, "  {:listen$}  {:id$}  -> {targets}", row.listen, row.id)?;
+    }
+    Ok(())
+}
+
+fn count(loaded: &Loaded, severity: Severity) -> usize {
+    loaded.diagnostics.iter().filter(|finding| finding.severity == severity).count()
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+fn rows(loaded: &Loaded) -> Vec<Row> {
+    let services: &[Service] = loaded.checked.as_ref().map_or(&[], |checked| &checked.services);
+    let row = |service: &Service| Row {
+        id: service.id.to_string(),
+        name: service.name.to_string(),
+        listen: service.listen.to_string(),
+        targets: service.targets.iter().map(describe).collect(),
+    };
+    services.iter().map(row).collect()
+}
+
+/// A target as people write it: `db.internal:5432`, `db.internal/10.0.0.7:5432`, `unix:/run/db.sock`.
+fn describe(target: &Target) -> String {
+    let Target { host, address, port } = target;
+    match address {
+        Address::Unix(path) => format!("unix:{}", path.display()),
+        Address::Name => format!("{host}:{port}"),
+        Address::Ip(ip) => {
+            let bracketed = std::net::SocketAddr::new(*ip, *port);
+            let literal = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(*ip);
+            if literal { bracketed.to_string() } else { format!("{host}/{bracketed}") }
+        }
+    }
+}

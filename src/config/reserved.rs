@@ -1,0 +1,148 @@
+//! Names that the contract of the configuration knows and this release does not serve. They are
+//! taken out of the tree before it is decoded and each is reported, never skipped in silence: most
+//! of them would weaken security or change where connections go. A key leaves this table when its
+//! field enters the [document](super::document).
+
+use super::place::Place;
+use super::tree::{Node, Value};
+use crate::diagnostics::{Diagnostic, NOT_IN_RELEASE, NOT_IN_RELEASE_YET};
+
+/// What a key asks for nothing with, besides null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Neutral {
+    /// Only null.
+    Null,
+    /// `false` too: it is the key's default.
+    False,
+}
+use Neutral::{False, Null};
+
+/// Reserved keys of one kind of object.
+type Keys = &'static [(&'static str, Neutral)];
+
+/// Keys whose absence changes nothing that is served: a warning is enough.
+const HARMLESS: &[&str] = &["admin", "stateDir", "disablePortsWhitelist"];
+
+const TOP: Keys = &[
+    ("admin", Null),
+    ("certificates", Null),
+    ("clientCaFiles", Null),
+    ("listeners", Null),
+    ("portsWhitelist", Null),
+    ("disablePortsWhitelist", False),
+    ("stateDir", Null),
+    ("providers", Null),
+    ("addresses", Null),
+    ("tunnel", Null),
+    ("endpoints", Null),
+];
+const SERVICE: Keys = &[
+    ("clientCaFiles", Null),
+    ("clientCrlFiles", Null),
+    ("proxyProtocol", Null),
+    ("access", Null),
+    ("healthCheck", Null),
+];
+const LIMITS: Keys =
+    &[("connectionsPerSource", Null), ("connectionRate", Null), ("bytesPerSecond", Null)];
+const RULE: Keys = &[("alpn", Null), ("sources", Null), ("clientCertificate", Null)];
+const TARGET: Keys = &[
+    ("weight", Null),
+    ("backup", False),
+    ("maxConnections", Null),
+    ("serverName", Null),
+    ("caFile", Null),
+    ("clientCertificate", Null),
+    ("insecureSkipVerify", False),
+    ("pinnedPublicKeys", Null),
+    ("proxyProtocol", Null),
+];
+
+/// All reserved names, for suggestions: which object they belong to follows from the known keys
+/// there.
+pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
+    let keys = match known {
+        k if k.contains(&"services") => TOP,
+        k if k.contains(&"rules") => SERVICE,
+        k if k.contains(&"connections") => LIMITS,
+        k if k.contains(&"domain") => RULE,
+        k if k.contains(&"host") => TARGET,
+        _ => &[],
+    };
+    keys.iter().map(|(key, _)| *key)
+}
+
+/// Takes the reserved keys of the top level out.
+pub(super) fn take_top(root: &mut Node, found: &mut Vec<Diagnostic>) {
+    take(root, TOP, &Place::Root, found);
+}
+
+/// Takes the reserved keys of a service out.
+pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
+    take(service, SERVICE, place, found);
+    inside(service, "limits", |limits| take(limits, LIMITS, &place.key("limits"), found));
+    inside(service, "sni", |sni| {
+        let place = place.key("sni");
+        inside(sni, "forwardsTo", |target| take(target, TARGET, &place.key("forwardsTo"), found));
+    });
+    let rules = place.key("rules");
+    inside(service, "rules", |node| {
+        each(node, |at, rule| {
+            let place = rules.index(at);
+            take(rule, RULE, &place, found);
+            let targets = place.key("targets");
+            inside(rule, "targets", |node| {
+                each(node, |at, target| take(target, TARGET, &targets.index(at), found));
+            });
+        });
+    });
+}
+
+/// Takes the reserved keys of one object out and reports those that ask for something.
+fn take(node: &mut Node, keys: Keys, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
+    let Value::Object(members) = &mut node.value else {
+        return;
+    };
+    members.retain(|(key, value)| {
+        let Some((key, neutral)) = keys.iter().find(|(reserved, _)| reserved == key) else {
+            return true;
+        };
+        let asks = match value.value {
+            Value::Null => false,
+            Value::Bool(false) => *neutral != False,
+            _ => true,
+        };
+        if asks {
+            found.push(report(key, &place.key(key)).at_line(value.line));
+        }
+        false
+    });
+}
+
+/// The finding about one reserved key.
+fn report(key: &str, place: &Place<'_>) -> Diagnostic {
+    if matches!(place, Place::Key(Place::Root, _)) && HARMLESS.contains(&key) {
+        let message = format!("`{key}` is known but has no effect in this release");
+        Diagnostic::new(&NOT_IN_RELEASE_YET, place, message)
+    } else {
+        let message = format!("`{key}` is known but not in this release");
+        Diagnostic::new(&NOT_IN_RELEASE, place, message)
+            .hint("remove it: leaving it without effect would serve something else than it says")
+    }
+}
+
+/// Does something with a member, if it is there.
+fn inside(node: &mut Node, key: &str, act: impl FnOnce(&mut Node)) {
+    if let Value::Object(members) = &mut node.value
+        && let Some((_, member)) = members.iter_mut().find(|(k, _)| k == key)
+    {
+        act(member);
+    }
+}
+
+/// Does something with each element.
+fn each(node: &mut Node, mut act: impl FnMut(usize, &mut Node)) {
+    if let Value::Array(elements) = &mut node.value {
+        elements.iter_mut().enumerate().for_each(|(at, element)| act(at, element));
+    }
+}

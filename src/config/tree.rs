@@ -1,0 +1,414 @@
+//! The configuration's JSON as a tree that knows its lines: what `serde_json::Value` is, plus a
+//! line for every member and element, members in the order of the file, and keys that occur twice.
+//!
+//! It reads only text that `serde_json` has accepted, so it can be simple: where the two should
+//! ever disagree it returns `None`. It is itself a [`Deserializer`], with a [`Fault`] as error that
+//! keeps what was found and what was expected apart.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
+use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Serialize, forward_to_deserialize_any};
+
+use super::limits;
+use super::place::Place;
+use super::span::Span;
+
+/// A value and the line where it starts; a member's line is that of its key.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) line: u32,
+    pub(super) value: Value,
+}
+
+/// As JSON has them.
+#[derive(Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    String(String),
+    Array(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// A key that an object has twice.
+#[derive(Debug)]
+pub(super) struct Duplicate {
+    pub(super) path: String,
+    pub(super) first: u32,
+    pub(super) again: u32,
+}
+
+impl Node {
+    /// Reads text that `serde_json` has accepted. Of a key that occurs twice the first value stays.
+    pub(super) fn read(text: &str) -> Option<(Self, Vec<Duplicate>)> {
+        let mut reader = Reader { rest: text, line: 1, duplicates: Vec::new() };
+        let root = reader.node(&Place::Root)?;
+        Some((root, reader.duplicates))
+    }
+
+    /// The member of an object.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Object(members) => members.iter().find(|(k, _)| k == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    /// Takes a member out of an object.
+    pub(super) fn remove(&mut self, key: &str) -> Option<Self> {
+        let Value::Object(members) = &mut self.value else {
+            return None;
+        };
+        let at = members.iter().position(|(k, _)| k == key)?;
+        Some(members.remove(at).1)
+    }
+
+    /// The elements of an array.
+    pub(super) fn elements(&self) -> &[Self] {
+        if let Value::Array(elements) = &self.value { elements } else { &[] }
+    }
+
+    /// The line of a place, or of the innermost part of it that exists.
+    pub(super) fn line_of(&self, place: &Place<'_>) -> u32 {
+        self.walk(place).map_or_else(|outer| outer.line, |node| node.line)
+    }
+
+    /// The node at a place, or the innermost one on the way to it.
+    fn walk(&self, place: &Place<'_>) -> Result<&Self, &Self> {
+        match place {
+            Place::Root => Ok(self),
+            Place::Key(outer, key) => {
+                let node = self.walk(outer)?;
+                node.get(key).ok_or(node)
+            }
+            Place::Index(outer, index) => {
+                let node = self.walk(outer)?;
+                node.elements().get(*index).ok_or(node)
+            }
+        }
+    }
+
+    /// The value as faults name it.
+    fn unexpected(&self) -> Unexpected<'_> {
+        match &self.value {
+            Value::Null => Unexpected::Unit,
+            Value::Bool(b) => Unexpected::Bool(*b),
+            Value::Number(n) => n
+                .as_u64()
+                .map(Unexpected::Unsigned)
+                .or_else(|| n.as_i64().map(Unexpected::Signed))
+                .unwrap_or_else(|| Unexpected::Float(n.as_f64().unwrap_or(f64::NAN))),
+            Value::String(s) => Unexpected::Str(s),
+            Value::Array(_) => Unexpected::Seq,
+            Value::Object(_) => Unexpected::Map,
+        }
+    }
+}
+
+/// Writes the node as it was in the file, without its white space.
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Number(n) => n.serialize(serializer),
+            Value::String(s) => serializer.serialize_str(s),
+            Value::Array(elements) => serializer.collect_seq(elements),
+            Value::Object(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                for (key, node) in members {
+                    map.serialize_entry(key, node)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+/// A cursor over the text.
+struct Reader<'a> {
+    rest: &'a str,
+    line: u32,
+    duplicates: Vec<Duplicate>,
+}
+
+impl<'a> Reader<'a> {
+    /// Skips white space and returns the next byte, which stays.
+    fn peek(&mut self) -> Option<u8> {
+        let blank = self.rest.bytes().take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+        let mut length = 0;
+        for byte in blank {
+            length += 1;
+            self.line += u32::from(byte == b'\n');
+        }
+        self.rest = self.rest.get(length..)?;
+        self.rest.bytes().next()
+    }
+
+    /// Skips white space and then this byte, if it is next.
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        if found {
+            self.rest = self.rest.get(1..).unwrap_or_default();
+        }
+        found
+    }
+
+    /// Takes this many bytes.
+    fn take(&mut self, length: usize) -> Option<&'a str> {
+        let (token, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(token)
+    }
+
+    fn node(&mut self, place: &Place<'_>) -> Option<Node> {
+        let next = self.peek()?;
+        let line = self.line;
+        let value = match next {
+            b'{' => self.object(place)?,
+            b'[' => self.array(place)?,
+            b'"' => Value::String(self.string()?),
+            b't' => self.take(4).map(|_| Value::Bool(true))?,
+            b'f' => self.take(5).map(|_| Value::Bool(false))?,
+            b'n' => self.take(4).map(|_| Value::Null)?,
+            _ => {
+                let number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+                let length = self.rest.find(|c| !number(c)).unwrap_or(self.rest.len());
+                Value::Number(serde_json::from_str(self.take(length)?).ok()?)
+            }
+        };
+        Some(Node { line, value })
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let mut escaped = false;
+        let end = self.rest.bytes().skip(1).position(|byte| {
+            let closes = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            closes
+        })?;
+        serde_json::from_str(self.take(end + 2)?).ok()
+    }
+
+    fn array(&mut self, place: &Place<'_>) -> Option<Value> {
+        let mut elements = Vec::new();
+        self.eat(b'[');
+        if self.eat(b']') {
+            return Some(Value::Array(elements));
+        }
+        loop {
+            elements.push(self.node(&place.index(elements.len()))?);
+            if !self.eat(b',') {
+                return self.eat(b']').then_some(Value::Array(elements));
+            }
+        }
+    }
+
+    fn object(&mut self, place: &Place<'_>) -> Option<Value> {
+        let mut members: Vec<(String, Node)> = Vec::new();
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        self.eat(b'{');
+        if self.eat(b'}') {
+            return Some(Value::Object(members));
+        }
+        loop {
+            self.peek()?;
+            let line = self.line;
+            let key = self.string()?;
+            if !self.eat(b':') {
+                return None;
+            }
+            let here = place.key(&key);
+            let node = Node { line, ..self.node(&here)? };
+            if let Some(&first) = seen.get(&key) {
+                let path = here.to_string();
+                self.duplicates.push(Duplicate { path, first, again: line });
+            } else {
+                seen.insert(key.clone(), line);
+                members.push((key, node));
+            }
+            if !self.eat(b',') {
+                return self.eat(b'}').then_some(Value::Object(members));
+            }
+        }
+    }
+}
+
+/// Whether the text opens more arrays and objects than may be nested. Works on any text, so that it
+/// can be asked before the text is read.
+pub(super) fn nests_too_deep(text: &str) -> Option<u32> {
+    let (mut depth, mut line, mut quoted, mut escaped) = (0_usize, 1_u32, false, false);
+    for byte in text.bytes() {
+        line += u32::from(byte == b'\n');
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limits::NESTING_MAX {
+            return Some(line);
+        }
+    }
+    None
+}
+
+/// What does not fit, with what was found and what was expected kept apart.
+#[derive(Debug)]
+pub(super) enum Fault {
+    UnknownKey { key: String, expected: &'static [&'static str] },
+    UnknownValue { value: String, expected: &'static [&'static str] },
+    MissingKey { key: &'static str },
+    WrongType { found: String, expected: String },
+    BadValue { found: String, expected: String },
+    BadDuration { message: String, bare: Option<String> },
+    Other { message: String },
+}
+
+impl Fault {
+    /// The same fault, found inside of a duration.
+    fn of_duration(self) -> Self {
+        match self {
+            Self::WrongType { found, expected } => {
+                let bare = found.strip_prefix("integer `").and_then(|n| n.strip_suffix('`'));
+                let bare = bare.map(str::to_owned);
+                Self::BadDuration { message: format!("expected {expected}, found {found}"), bare }
+            }
+            Self::Other { message } => Self::BadDuration { message, bare: None },
+            fault => fault,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl de::Error for Fault {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::Other { message: message.to_string() }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::WrongType { found: describe(found), expected: expected.to_string() }
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::BadValue { found: describe(found), expected: expected.to_string() }
+    }
+
+    fn unknown_field(key: &str, expected: &'static [&'static str]) -> Self {
+        Self::UnknownKey { key: key.to_owned(), expected }
+    }
+
+    fn unknown_variant(value: &str, expected: &'static [&'static str]) -> Self {
+        Self::UnknownValue { value: value.to_owned(), expected }
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Self::MissingKey { key }
+    }
+}
+
+/// What was found, in the words of JSON.
+fn describe(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Unit | Unexpected::Option => "null".into(),
+        Unexpected::Seq => "an array".into(),
+        Unexpected::Map => "an object".into(),
+        Unexpected::Float(x) => format!("the number `{x}`"),
+        Unexpected::Str(s) => {
+            let short: String = s.chars().take(60).collect();
+            let more = if short.len() < s.len() { "…" } else { "" };
+            format!("the string \"{short}{more}\"")
+        }
+        other => other.to_string(),
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Fault> for &'de Node {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(b) => visitor.visit_bool(*b),
+            Value::Number(n) => match (n.as_u64(), n.as_i64(), n.as_f64()) {
+                (Some(n), _, _) => visitor.visit_u64(n),
+                (_, Some(n), _) => visitor.visit_i64(n),
+                (_, _, n) => visitor.visit_f64(n.unwrap_or(f64::NAN)),
+            },
+            Value::String(s) => visitor.visit_str(s),
+            Value::Array(elements) => visitor.visit_seq(SeqDeserializer::new(elements.iter())),
+            Value::Object(members) => visitor.visit_map(MapDeserializer::new(
+                members.iter().map(|(key, node)| (key.as_str(), node)),
+            )),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if matches!(self.value, Value::Null) {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let result = visitor.visit_newtype_struct(self);
+        if name == Span::NAME { result.map_err(Fault::of_duration) } else { result }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.value {
+            Value::String(s) => visitor.visit_enum(StrDeserializer::new(s)),
+            _ => Err(de::Error::invalid_type(self.unexpected(), &"a string")),
+        }
+    }
+
+    // Serde's structs also read arrays, by position. A configuration has names.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match &self.value {
+            Value::Object(_) => self.deserialize_any(visitor),
+            _ => Err(de::Error::invalid_type(self.unexpected(), &"an object")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        unit unit_struct seq tuple tuple_struct map identifier ignored_any
+    }
+}

@@ -1,0 +1,236 @@
+//! The values of the [document](super::document) that serde's derives cannot read as the contract
+//! wants them: several spellings of one word, or several shapes of one key. Each refuses what it
+//! does not know: an unknown word never becomes a weaker default.
+
+use std::fmt;
+use std::num::NonZeroU32;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+use super::span::Span;
+
+/// The default of `enabled`.
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// The default of `interface`.
+pub(super) fn any_v4() -> String {
+    "0.0.0.0".into()
+}
+
+/// The default of `retries`.
+pub(super) fn retries() -> u32 {
+    limits::RETRIES_DEFAULT
+}
+
+/// What a service does with TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// Nothing: plain TCP.
+    #[default]
+    #[serde(alias = "disabled")]
+    Disabled,
+    /// Reads the name, passes the bytes through.
+    #[serde(alias = "passthrough")]
+    PassThrough,
+    /// Ends TLS here.
+    #[serde(alias = "enabled")]
+    Enabled,
+}
+
+impl JsonSchema for TlsMode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TlsMode".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "`Disabled`: plain TCP. `PassThrough` and `Enabled` are not in this release.",
+            "enum": ["Disabled", "disabled", "PassThrough", "passthrough", "Enabled", "enabled"]
+        })
+    }
+}
+
+/// Whether a client must show a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub enum ClientAuth {
+    /// It is not asked for one.
+    #[default]
+    None,
+    /// It is asked, and may have none; a bad one is refused.
+    Want,
+    /// It must have a good one.
+    Need,
+}
+
+impl<'de> Deserialize<'de> for ClientAuth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ClientAuthVisitor)
+    }
+}
+
+/// Reads [`ClientAuth`] in any case, as Otoroshi does.
+struct ClientAuthVisitor;
+
+impl Visitor<'_> for ClientAuthVisitor {
+    type Value = ClientAuth;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`None`, `Want` or `Need`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ClientAuth, E> {
+        match text.to_ascii_lowercase().as_str() {
+            "none" => Ok(ClientAuth::None),
+            "want" => Ok(ClientAuth::Want),
+            "need" => Ok(ClientAuth::Need),
+            _ => Err(E::unknown_variant(text, &["None", "Want", "Need"])),
+        }
+    }
+}
+
+impl JsonSchema for ClientAuth {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ClientAuth".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "`None`, `Want` or `Need`, in any case. `Want` and `Need` are not in this release.",
+            "pattern": "^([Nn][Oo][Nn][Ee]|[Ww][Aa][Nn][Tt]|[Nn][Ee][Ee][Dd])$"
+        })
+    }
+}
+
+/// Which cores carry a thread.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Cores {
+    /// Every core of the process's CPU set.
+    #[default]
+    #[serde(serialize_with = "all")]
+    All,
+    /// The first so many of the CPU set.
+    Count(NonZeroU32),
+    /// These.
+    List(Vec<usize>),
+}
+
+/// Writes [`Cores::All`].
+fn all<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str("all")
+}
+
+impl<'de> Deserialize<'de> for Cores {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CoresVisitor)
+    }
+}
+
+/// Reads [`Cores`] in any of its three shapes.
+struct CoresVisitor;
+
+impl<'de> Visitor<'de> for CoresVisitor {
+    type Value = Cores;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"all\", how many cores, or a list of core numbers")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Cores, E> {
+        if text == "all" { Ok(Cores::All) } else { Err(E::unknown_variant(text, &["all"])) }
+    }
+
+    fn visit_u64<E: de::Error>(self, count: u64) -> Result<Cores, E> {
+        u32::try_from(count)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .map(Cores::Count)
+            .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(count), &"at least one core"))
+    }
+
+    fn visit_i64<E: de::Error>(self, count: i64) -> Result<Cores, E> {
+        Err(E::invalid_value(Unexpected::Signed(count), &"at least one core"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Cores, A::Error> {
+        let mut cores = Vec::new();
+        while let Some(core) = elements.next_element()? {
+            cores.push(core);
+        }
+        Ok(Cores::List(cores))
+    }
+}
+
+impl JsonSchema for Cores {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Cores".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "All cores, how many, or which.",
+            "oneOf": [
+                { "const": "all" },
+                { "type": "integer", "minimum": 1 },
+                {
+                    "type": "array",
+                    "items": { "type": "integer", "minimum": 0 },
+                    "minItems": 1,
+                    "uniqueItems": true
+                }
+            ]
+        })
+    }
+}
+
+/// What becomes of live connections when a reload removes their service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum OnRemoved {
+    /// They run to their own end.
+    #[default]
+    Keep,
+    /// What still lives after this long is closed.
+    #[serde(untagged)]
+    CloseAfter(CloseAfter),
+}
+
+/// The object form of [`OnRemoved`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CloseAfter {
+    /// What still lives after this long is closed; `0s` closes at once.
+    pub close_after: Span,
+}
+
+impl<'de> Deserialize<'de> for OnRemoved {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OnRemovedVisitor)
+    }
+}
+
+/// Reads [`OnRemoved`] in either of its shapes.
+struct OnRemovedVisitor;
+
+impl<'de> Visitor<'de> for OnRemovedVisitor {
+    type Value = OnRemoved;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"Keep\" or { \"closeAfter\": \"30s\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<OnRemoved, E> {
+        if text == "Keep" { Ok(OnRemoved::Keep) } else { Err(E::unknown_variant(text, &["Keep"])) }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<OnRemoved, A::Error> {
+        CloseAfter::deserialize(MapAccessDeserializer::new(members)).map(OnRemoved::CloseAfter)
+    }
+}

@@ -1,0 +1,153 @@
+//! The table of diagnostic codes. E1xx, W1xx and I1xx are Thalweg's own; a code keeps its meaning
+//! for ever, and the number of one that is gone is not given again.
+
+use super::Code;
+use super::Severity::{Error, Info, Warn};
+
+/// Defines each code as a static and lists all of them in [`CODES`], so that none can be forgotten.
+macro_rules! codes {
+    ($($name:ident $code:literal $severity:ident
+       $title:literal $explanation:literal $example:literal)*) => {
+        $(
+            #[doc = $title]
+            pub static $name: Code = Code {
+                code: $code,
+                severity: $severity,
+                title: $title,
+                explanation: $explanation,
+                example: $example,
+            };
+        )*
+
+        /// Every code, in the order in which people read them.
+        pub static CODES: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    // ---- the file -----------------------------------------------------------------------------
+    UNREADABLE "E110" Error "the file cannot be read"
+        "The configuration file is missing, is a directory, or may not be read by this user. \
+         Nothing was changed."
+        "Check the path after -c and the file's permissions: thalweg check -c /etc/thalweg/config.json"
+    TOO_LARGE "E111" Error "the file is too large"
+        "A configuration file may have 256 MiB, which is room for more than 200,000 services. \
+         A larger one is almost certainly not a configuration."
+        "Check the path after -c."
+    NOT_UTF8 "E112" Error "the file is not UTF-8 text"
+        "JSON is UTF-8 without a byte order mark. Editors on Windows may write a mark, or UTF-16."
+        "Save the file as \"UTF-8 without BOM\", or: iconv -f UTF-16 -t UTF-8 old.json > config.json"
+    SYNTAX "E113" Error "the file is not JSON"
+        "The text breaks off or does not follow the grammar of JSON at the place named. JSON has no \
+         comments, no trailing commas, and only double quotes."
+        "{ \"services\": [ { \"id\": \"pg\", \"port\": 5432 } ] }"
+    EMPTY "E114" Error "the file is empty"
+        "The file has no content. It may be in the middle of being written: write configurations to \
+         a temporary file and rename it."
+        "The smallest configuration that serves nothing is {}"
+    TOO_DEEP "E115" Error "the file is nested too deeply"
+        "Objects and arrays are nested more than 127 deep. No configuration needs that."
+        "Look for a generator that wraps its own output again and again."
+
+    // ---- the shape ----------------------------------------------------------------------------
+    UNKNOWN_KEY "E101" Error "unknown key"
+        "The object has no such key. A key that is not known is refused rather than skipped: a \
+         misspelt limit or access list would otherwise silently not hold."
+        "{ \"prot\": 5432 }   becomes   { \"port\": 5432 }"
+    WRONG_TYPE "E102" Error "value of the wrong type"
+        "The key is known, but its value is a string where a number belongs, an object where an \
+         array belongs, and so on. Numbers have no quotes; null is only allowed where the reference \
+         says so. To get the default, leave the key out."
+        "{ \"port\": \"5432\" }   becomes   { \"port\": 5432 }"
+    UNKNOWN_VALUE "E103" Error "unknown value"
+        "The key takes one of a few words, and this is none of them. It is refused rather than read \
+         as the default, because the default may be weaker than what was meant."
+        "{ \"tls\": \"Enable\" }   becomes   { \"tls\": \"Enabled\" }"
+    MISSING_KEY "E104" Error "missing key"
+        "The object lacks a key that has no default. A service needs `id` and `port`, a target needs \
+         `host`, `events` needs `file`."
+        "{ \"id\": \"pg\", \"port\": 5432, \"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ] }"
+    DUPLICATE_KEY "E105" Error "duplicate key"
+        "An object has the same key twice. JSON leaves open which one counts, and readers differ."
+        "Keep one of them."
+    BAD_VALUE "E106" Error "value out of range"
+        "The value has the right type but is outside of what the key takes."
+        "`port` takes 1 to 65535, `retries` 0 to 16, `limits.connections` 1 or more."
+    BAD_DURATION "E107" Error "not a duration"
+        "A duration is whole numbers with units, the longest first, in a string: d, h, m, s, ms. A \
+         number without a unit is refused, because seconds of one system are milliseconds of \
+         another. A deadline of zero would end every connection: write null for no limit, where the \
+         reference allows it."
+        "{ \"connect\": 5 }   becomes   { \"connect\": \"5s\" };   \"250ms\", \"1h30m\", \"1d\""
+
+    // ---- the meaning --------------------------------------------------------------------------
+    BAD_ID "E120" Error "service id not usable"
+        "The id names the service in events, metrics and the admin API. It must not be empty and \
+         must not have control characters."
+        "{ \"id\": \"postgres-main\" }"
+    DUPLICATE_ID "E121" Error "two services have the same id"
+        "A reload recognises a service by its id; two with one id could not be told apart. Services \
+         that are not enabled count too."
+        "Give each service an id of its own."
+    BAD_INTERFACE "E123" Error "interface is not an IP address"
+        "`interface` is the IP address to listen on: not a device name, not a host name, and without \
+         a port."
+        "\"0.0.0.0\" for every IPv4 address, \"::\" for every address, \"127.0.0.1\" for this machine only"
+    ADDRESS_TAKEN "E124" Error "two services listen on the same address"
+        "A service that does not route by name takes every connection of its address, so nothing \
+         would be left for the other one."
+        "Give one of them another `port` or `interface`, or set its `enabled` to false."
+    ADDRESS_OVERLAP "E125" Error "two services listen on overlapping addresses"
+        "`0.0.0.0` is every IPv4 address, and `::` is every address of both families: one of the \
+         services listens on all of them, the other on one of them, at the same port. Which one gets \
+         a connection would depend on the kernel."
+        "Name the addresses one by one, or use another port."
+    NO_TARGETS "E126" Error "service without targets"
+        "The service would accept connections and could only close them again. A service that is not \
+         meant to serve yet can be declared with `enabled` false."
+        "\"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ]"
+    BAD_HOST "E127" Error "target host not usable"
+        "`host` is a host name, an IP address, or unix:/path. A port has a key of its own, and a URL \
+         is none of these."
+        "{ \"host\": \"db.internal\", \"port\": 5432 }   { \"host\": \"unix:/run/db.sock\" }"
+    LOOP "E128" Error "target is a listener of this proxy"
+        "The target's address is one that this proxy itself listens on. A connection would come back \
+         in, open another one, and so on until the descriptors run out."
+        "Point the target at the server behind the proxy, or give the listener another port."
+    BAD_ADDRESS "E131" Error "target IP address not usable"
+        "`ip` is the IPv4 or IPv6 address to connect to. An unspecified (0.0.0.0, ::), multicast or \
+         broadcast address cannot be connected to."
+        "{ \"host\": \"db.internal\", \"ip\": \"10.0.0.7\", \"port\": 5432 }"
+    AUTH_WITHOUT_TLS "E132" Error "client certificates without TLS"
+        "`clientAuth` asks for client certificates, but TLS does not end here, so none would ever be \
+         asked for. It is refused because whoever wrote it expects clients to be checked."
+        "Set `tls` to Enabled, or `clientAuth` to None."
+    NOT_IN_RELEASE "E140" Error "known, not in this release"
+        "The contract of the configuration has this key or value, but this release does not do what \
+         it asks for. It is refused, because leaving it out silently would weaken security or send \
+         connections elsewhere."
+        "Remove it, or use a release that has it."
+
+    // ---- warnings and remarks -----------------------------------------------------------------
+    NO_SERVICES "W120" Warn "nothing to serve"
+        "No service is enabled. The proxy would run and listen nowhere."
+        "Add a service, or set the `enabled` of one to true."
+    NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
+        "The contract of the configuration has this key, but this release does not use it. What is \
+         served does not change for it."
+        "Remove it to be rid of this warning."
+    MORE_FAULTS "I100" Info "more faults than are shown"
+        "The search for faults of shape stopped after 200. Most of them probably have the same cause."
+        "Mend what is shown and check again."
+    DOMAIN_UNUSED "I120" Info "domain has no effect"
+        "The service does not route by name, so the targets of all its rules are used in turn and \
+         the patterns are not looked at."
+        "Remove `domain`, or give each name a service of its own."
+    DUPLICATE_TARGET "I121" Info "the same target twice"
+        "The service has this target more than once, and it gets a share of the connections for each."
+        "Remove one, unless the double share is meant."
+    FORWARD_UNUSED "I122" Info "forwardIfNoMatch has no effect"
+        "The service does not route by name (`sni.enabled` is false), so there is nothing that could \
+         fail to match, and `forwardsTo` is not used."
+        "Put the target into `rules`."
+}
