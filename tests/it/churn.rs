@@ -58,10 +58,7 @@ fn every_byte_carries_the_number_of_its_connection() {
     });
     let whole = whole.into_inner();
     let total = usize::try_from(CONNECTIONS).unwrap();
-    assert!(
-        whole > total / 2 && whole < total,
-        "{whole} of {total} ran to their end"
-    );
+    assert!(whole > total / 2 && whole < total, "{whole} of {total} ran to their end");
     upstream.check();
     // Every connection that ran to its end is reported so; of those cut, each is reported by what
     // the proxy saw first: that depends on the moment.
@@ -71,13 +68,7 @@ fn every_byte_carries_the_number_of_its_connection() {
         crate::support::events::count(&proxy.events_file()) >= total
     });
     let events = proxy.events();
-    assert_eq!(
-        events
-            .iter()
-            .filter(|event| event.text("@serviceId") == "churn")
-            .count(),
-        total
-    );
+    assert_eq!(events.iter().filter(|event| event.text("@serviceId") == "churn").count(), total);
     proxy.finish();
 }
 
@@ -86,12 +77,8 @@ fn one(service: &Service, number: u64, worker: u64, random: &mut Random) -> bool
     // A source address of its own for each worker, so that the ports do not run out.
     let source = Ipv4Addr::new(127, 0, 1, u8::try_from(worker + 1).unwrap());
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("socket");
-    socket
-        .bind(&SocketAddr::from((source, 0)).into())
-        .expect("bind");
-    socket
-        .connect_timeout(&service.address.into(), SOON)
-        .expect("connect");
+    socket.bind(&SocketAddr::from((source, 0)).into()).expect("bind");
+    socket.connect_timeout(&service.address.into(), SOON).expect("connect");
     let mut stream: TcpStream = socket.into();
     stream.set_read_timeout(Some(SOON)).unwrap();
     stream.set_write_timeout(Some(SOON)).unwrap();
@@ -111,9 +98,7 @@ fn one(service: &Service, number: u64, worker: u64, random: &mut Random) -> bool
             stream.read_exact(&mut first).expect("the first echo");
             assert_eq!(first, tag.to_be_bytes(), "bytes of another connection");
         }
-        SockRef::from(&stream)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         return false;
     }
     let written = stream.write_all(&data);
@@ -128,13 +113,8 @@ fn one(service: &Service, number: u64, worker: u64, random: &mut Random) -> bool
     if let Err(error) = stream.read_exact(&mut got) {
         panic!("connection {number}: {error}");
     }
-    assert!(
-        got == data,
-        "connection {number} got bytes that it did not send"
-    );
-    stream
-        .shutdown(std::net::Shutdown::Write)
-        .expect("shutdown");
+    assert!(got == data, "connection {number} got bytes that it did not send");
+    stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
     let rest = stream.read(&mut [0; 8]).expect("the end");
     assert_eq!(rest, 0, "bytes after the end of connection {number}");
     true
@@ -173,20 +153,12 @@ impl Upstream {
                 })
             })
             .collect();
-        Upstream {
-            port,
-            listener,
-            state,
-            threads,
-        }
+        Upstream { port, listener, state, threads }
     }
 
     fn check(&self) {
         let mixed = self.state.mixed.load(Ordering::SeqCst);
-        assert_eq!(
-            mixed, 0,
-            "connections that brought the upstream bytes of two clients"
-        );
+        assert_eq!(mixed, 0, "connections that brought the upstream bytes of two clients");
     }
 }
 

@@ -22,10 +22,7 @@ fn file_of(text: &str) -> TempDir {
 
 fn check(text: &str, more: &[&str]) -> Exit {
     let dir = file_of(text);
-    thalweg(
-        dir.path(),
-        &[&["check", "-c", "thalweg.json"], more].concat(),
-    )
+    thalweg(dir.path(), &[&["check", "-c", "thalweg.json"], more].concat())
 }
 
 /// The diagnostics that `check --json` prints: a list, or the member of that name.
@@ -35,9 +32,7 @@ fn diagnostics(exit: &Exit) -> Vec<Value> {
         Err(error) => panic!("check --json printed no JSON: {error}: {}", exit.said()),
     };
     let list = value.get("diagnostics").unwrap_or(&value);
-    list.as_array()
-        .cloned()
-        .unwrap_or_else(|| panic!("no list of diagnostics: {value}"))
+    list.as_array().cloned().unwrap_or_else(|| panic!("no list of diagnostics: {value}"))
 }
 
 fn good() -> Config {
@@ -69,12 +64,7 @@ fn check_exit_codes() {
     let exit = thalweg(dir.path(), &["check", "-c", "missing.json"]);
     assert_eq!(exit.code(), Some(1), "{}", exit.said());
     assert!(exit.said().contains("missing.json"), "{}", exit.said());
-    for arguments in [
-        &["check"][..],
-        &["check", "--no-such"],
-        &["no-such-command"],
-        &["run"],
-    ] {
+    for arguments in [&["check"][..], &["check", "--no-such"], &["no-such-command"], &["run"]] {
         let exit = thalweg(dir.path(), arguments);
         assert_eq!(exit.code(), Some(2), "{arguments:?}: {}", exit.said());
     }
@@ -95,28 +85,17 @@ fn check_reports_all_faults() {
     for one in &found {
         let code = one["code"].as_str().expect("a code");
         assert!(code.starts_with("TW"), "{code}");
-        assert!(
-            ["info", "warn", "error"].contains(&one["severity"].as_str().unwrap()),
-            "{one}"
-        );
+        assert!(["info", "warn", "error"].contains(&one["severity"].as_str().unwrap()), "{one}");
         assert!(!one["message"].as_str().expect("a message").is_empty());
         assert!(one["path"].is_string(), "{one}");
         assert!(one["line"].is_u64() || one["line"].is_null(), "{one}");
     }
     for path in ["services[0].tls", "services[0].timeouts.idle"] {
-        assert!(
-            found.iter().any(|one| one["path"] == path),
-            "{path} in: {}",
-            exit.stdout
-        );
+        assert!(found.iter().any(|one| one["path"] == path), "{path} in: {}", exit.stdout);
     }
     let exit = check(&good().text(), &["--json"]);
     assert_eq!(exit.code(), Some(0), "{}", exit.said());
-    assert!(
-        diagnostics(&exit)
-            .iter()
-            .all(|one| one["severity"] != "error")
-    );
+    assert!(diagnostics(&exit).iter().all(|one| one["severity"] != "error"));
 }
 
 /// Goal: a misspelt member or value comes with what was probably meant.
@@ -142,32 +121,18 @@ fn check_says_what_was_meant() {
 #[test]
 fn check_survives_broken_files() {
     let text = good().text();
-    let cut = (0..text.len() - 2)
-        .step_by(7)
-        .map(|at| text[..at].to_owned());
+    let cut = (0..text.len() - 2).step_by(7).map(|at| text[..at].to_owned());
     let lines: Vec<&str> = text.lines().collect();
     let without = (0..lines.len()).map(|at| {
         let kept = lines.iter().enumerate().filter(|(index, _)| *index != at);
         kept.map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
     });
     let dir = tempfile::tempdir().unwrap();
-    for (index, text) in cut
-        .map(|text| (true, text))
-        .chain(without.map(|text| (false, text)))
-    {
+    for (index, text) in cut.map(|text| (true, text)).chain(without.map(|text| (false, text))) {
         fs::write(dir.path().join("thalweg.json"), &text).unwrap();
         let exit = thalweg(dir.path(), &["check", "-c", "thalweg.json"]);
-        let fits = if index {
-            exit.code() == Some(1)
-        } else {
-            matches!(exit.code(), Some(0 | 1))
-        };
-        assert!(
-            fits && !exit.said().contains("panic"),
-            "{text}\n{}: {}",
-            exit.status,
-            exit.said()
-        );
+        let fits = if index { exit.code() == Some(1) } else { matches!(exit.code(), Some(0 | 1)) };
+        assert!(fits && !exit.said().contains("panic"), "{text}\n{}: {}", exit.status, exit.said());
     }
 }
 
@@ -182,11 +147,7 @@ fn explain() {
         let code = one["code"].as_str().unwrap();
         let exit = thalweg(dir.path(), &["explain", code]);
         assert_eq!(exit.code(), Some(0), "{code}: {}", exit.said());
-        assert!(
-            exit.stdout.len() > 40,
-            "{code} deserves a sentence: {}",
-            exit.stdout
-        );
+        assert!(exit.stdout.len() > 40, "{code} deserves a sentence: {}", exit.stdout);
     }
     let reasons = [
         "client/relay/closed",
@@ -243,10 +204,7 @@ fn help() {
         assert_eq!(exit.code(), Some(0), "{command}: {}", exit.said());
     }
     let exit = thalweg(dir.path(), &["--version"]);
-    assert_eq!(
-        exit.stdout.trim(),
-        concat!("thalweg ", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(exit.stdout.trim(), concat!("thalweg ", env!("CARGO_PKG_VERSION")));
 }
 
 /// Goal: every example passes.
@@ -257,10 +215,7 @@ fn examples() {
     let entries = fs::read_dir(&folder).expect("the folder of examples");
     let mut count = 0;
     for path in entries.flatten().map(|entry| entry.path()) {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        if path.extension().is_some_and(|extension| extension == "json") {
             count += 1;
             let exit = thalweg(&folder, &["check", "-c", path.to_str().unwrap()]);
             assert_eq!(exit.code(), Some(0), "{}: {}", path.display(), exit.said());
@@ -289,10 +244,7 @@ fn demo() {
         if child.try_wait().unwrap().is_some() {
             return Some(false);
         }
-        ports_named_in(&stdout.text())
-            .into_iter()
-            .any(answers)
-            .then_some(true)
+        ports_named_in(&stdout.text()).into_iter().any(answers).then_some(true)
     });
     kill_group(&mut child);
     let said = format!("{}{}", stdout.to_end(), stderr.to_end());
@@ -301,21 +253,13 @@ fn demo() {
 
 /// The numbers after `127.0.0.1` or `localhost` and a colon or a blank.
 fn ports_named_in(text: &str) -> Vec<u16> {
-    let after = |host| {
-        text.split(host)
-            .skip(1)
-            .map(|rest: &str| rest.trim_start_matches([':', ' ']))
-    };
+    let after =
+        |host| text.split(host).skip(1).map(|rest: &str| rest.trim_start_matches([':', ' ']));
     let digits = |rest: &str| {
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         rest[..end].parse().ok()
     };
-    after("127.0.0.1")
-        .chain(after("localhost"))
-        .filter_map(digits)
-        .collect()
+    after("127.0.0.1").chain(after("localhost")).filter_map(digits).collect()
 }
 
 /// Whether what is sent to this port comes back, with or without a greeting before.

@@ -59,11 +59,7 @@ fn start_with_a_taken_port() {
     let squatter = TcpListener::bind(service.address).unwrap();
     let exit = Launch::new(Config::new([&service])).refused();
     assert_eq!(exit.code(), Some(1), "{}", exit.said());
-    assert!(
-        exit.stderr.contains(&service.port().to_string()),
-        "{}",
-        exit.stderr
-    );
+    assert!(exit.stderr.contains(&service.port().to_string()), "{}", exit.stderr);
     assert!(!exit.stdout.contains("ready"));
     drop(squatter);
 
@@ -163,10 +159,8 @@ fn drain_deadline() {
     let (upstream, source) = (Manual::start(), Backend::source());
     let quiet = Service::new("quiet", &[upstream.address]);
     let pour = Service::new("pour", &[source.address]);
-    let mut proxy = Launch::new(Config::new([&quiet, &pour]))
-        .arg("--drain-deadline")
-        .arg("1s")
-        .start();
+    let mut proxy =
+        Launch::new(Config::new([&quiet, &pour])).arg("--drain-deadline").arg("1s").start();
     let silent = proxy.connect(&quiet);
     let up = upstream.accept();
     let small = |socket: &socket2::Socket| socket.set_recv_buffer_size(16 * 1024);
@@ -188,10 +182,7 @@ fn drain_deadline() {
 fn second_signal() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let mut proxy = Launch::new(Config::new([&service]))
-        .arg("--drain-deadline")
-        .arg("10m")
-        .start();
+    let mut proxy = Launch::new(Config::new([&service])).arg("--drain-deadline").arg("10m").start();
     let live = proxy.connect(&service);
     say(&live, b"before");
     proxy.signal(libc::SIGTERM);
@@ -218,10 +209,7 @@ fn reload_during_drain() {
         let_pass(Duration::from_millis(10));
     }
     say(&live, b"during");
-    assert!(
-        Peer::try_connect(service.address).is_err(),
-        "the listener is back"
-    );
+    assert!(Peer::try_connect(service.address).is_err(), "the listener is back");
     end(&mut proxy, live, &service);
     assert_eq!(proxy.wait_exit().code(), Some(0));
     proxy.verdict();
@@ -274,10 +262,7 @@ fn nobody_takes_the_log() {
     let (full_reader, full_writer) = full_pipe();
     let (_, orphan) = io::pipe().unwrap();
     let launches = [
-        (
-            "closed",
-            Launch::new(config.clone()).wrapped(&["sh", "-c", "exec \"$@\" 2>&-", "sh"]),
-        ),
+        ("closed", Launch::new(config.clone()).wrapped(&["sh", "-c", "exec \"$@\" 2>&-", "sh"])),
         ("full disk", Launch::new(config.clone()).stderr(open_full())),
         ("full pipe", Launch::new(config.clone()).stderr(full_writer)),
         ("no reader", Launch::new(config.clone()).stderr(orphan)),
@@ -367,9 +352,8 @@ fn service_manager() {
     manager.set_read_timeout(Some(SOON)).unwrap();
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let mut proxy = Launch::new(Config::new([&service]))
-        .env("NOTIFY_SOCKET", path.to_str().unwrap())
-        .start();
+    let mut proxy =
+        Launch::new(Config::new([&service])).env("NOTIFY_SOCKET", path.to_str().unwrap()).start();
     let receive = |wanted: &str| {
         let mut buffer = [0; 4096];
         // Status lines and the like may come between.
@@ -388,10 +372,7 @@ fn service_manager() {
     receive("READY=1");
     proxy.signal(libc::SIGHUP);
     let text = receive("RELOADING=1");
-    assert!(
-        text.lines().any(|line| line.starts_with("MONOTONIC_USEC=")),
-        "{text}"
-    );
+    assert!(text.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{text}");
     receive("READY=1");
     proxy.signal(libc::SIGTERM);
     receive("STOPPING=1");
@@ -416,16 +397,10 @@ const NO_RING: [&str; 8] = [
 fn without_io_uring() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let exit = Launch::new(Config::new([&service]))
-        .wrapped(&NO_RING)
-        .refused();
+    let exit = Launch::new(Config::new([&service])).wrapped(&NO_RING).refused();
     assert_eq!(exit.code(), Some(1), "{}: {}", exit.status, exit.said());
     assert!(exit.stderr.contains("io_uring"), "{}", exit.stderr);
-    assert!(
-        !exit.stderr.to_lowercase().contains("panic"),
-        "{}",
-        exit.stderr
-    );
+    assert!(!exit.stderr.to_lowercase().contains("panic"), "{}", exit.stderr);
 }
 
 /// Goal: `ioUring: Prefer` runs without it, and says so.
@@ -467,10 +442,7 @@ fn threads_do_not_grow() {
         });
     }
     let during = proxy.process().threads();
-    assert!(
-        during <= before + 2,
-        "{before} threads before, {during} with 200 idle connections"
-    );
+    assert!(during <= before + 2, "{before} threads before, {during} with 200 idle connections");
     let growth = proxy.growth_kib();
     assert!(growth < 32 * 1024, "200 idle connections cost {growth} KiB");
     for client in clients {

@@ -109,23 +109,13 @@ fn a_rush_on_a_limit() {
                             }
                             (served, client.close())
                         };
-                        clients
-                            .into_iter()
-                            .zip(served)
-                            .map(finish)
-                            .collect::<Vec<_>>()
+                        clients.into_iter().zip(served).map(finish).collect::<Vec<_>>()
                     })
                 })
                 .collect();
-            workers
-                .into_iter()
-                .flat_map(|worker| worker.join().unwrap())
-                .collect()
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
         });
-        assert!(
-            results.iter().any(|(served, _)| *served),
-            "nobody was served"
-        );
+        assert!(results.iter().any(|(served, _)| *served), "nobody was served");
         for (served, outcome) in results {
             if served {
                 proxy.ended(outcome, &service, CLOSED);
@@ -172,11 +162,7 @@ fn descriptors_run_out() {
         let before = proxy.process().limit_descriptors(held + room);
         let new: Vec<Peer> = (0..30).map(|_| proxy.connect(&service)).collect();
         let share = proxy.process().cpu_share(Duration::from_secs(1));
-        assert!(
-            share < 0.3,
-            "{share} of a core while out of descriptors; log:\n{}",
-            proxy.log()
-        );
+        assert!(share < 0.3, "{share} of a core while out of descriptors; log:\n{}", proxy.log());
         for client in &old {
             say(client, b"during");
         }
@@ -202,10 +188,7 @@ fn descriptors_run_out() {
         proxy.canary();
     }
     let lines = proxy.log().lines().count();
-    assert!(
-        lines < 500,
-        "{lines} log lines: one for a change of state is enough"
-    );
+    assert!(lines < 500, "{lines} log lines: one for a change of state is enough");
     proxy.finish();
 }
 
@@ -283,18 +266,10 @@ fn a_refusal_is_immediate() {
     let port = second.port();
     proxy.ended(second, &service, "us/*/*limit*");
     let event = proxy.event_of(port);
-    assert!(
-        event.0["gwError"].is_string(),
-        "gwError says what went wrong: {}",
-        event.0
-    );
+    assert!(event.0["gwError"].is_string(), "gwError says what went wrong: {}", event.0);
     first.fin();
     first.expect_eof();
     proxy.ended(first, &service, CLOSED);
-    assert_eq!(
-        backend.accepted(),
-        1,
-        "the upstream never hears of a refused client"
-    );
+    assert_eq!(backend.accepted(), 1, "the upstream never hears of a refused client");
     proxy.finish();
 }

@@ -13,9 +13,7 @@ use crate::support::wait::{SOON, wait_until};
 const CANARIES: usize = 12;
 
 fn with_fault(fault: &str, service: &Service) -> Proxy {
-    let mut proxy = Launch::new(Config::new([service]))
-        .env("THALWEG_FAULT", fault)
-        .start();
+    let mut proxy = Launch::new(Config::new([service])).env("THALWEG_FAULT", fault).start();
     proxy.expect_panics();
     proxy
 }
@@ -44,10 +42,7 @@ fn in_a_connection() {
         client.expect_eof();
         proxy.ended(client, &service, "*/relay/closed");
     }
-    assert!(
-        proxy.log().to_lowercase().contains("panic"),
-        "the log says so"
-    );
+    assert!(proxy.log().to_lowercase().contains("panic"), "the log says so");
     proxy.finish();
 }
 
@@ -72,9 +67,7 @@ fn in_the_loop_of_a_core() {
     }
     assert!(alive > 0, "nobody was served");
     assert!(proxy.is_running(), "the process lives");
-    wait_until("a word in the log", SOON, || {
-        proxy.log().to_lowercase().contains("panic")
-    });
+    wait_until("a word in the log", SOON, || proxy.log().to_lowercase().contains("panic"));
     proxy.ended_between(0, 105, "*");
     // Not `finish`: the dead core's own descriptors may be gone for good.
     proxy.canary();
@@ -93,10 +86,7 @@ fn is_served_or_ended(client: &Peer) -> bool {
     match client.try_recv() {
         Ok(bytes) => !bytes.is_empty(),
         Err(error) => {
-            assert!(
-                is_reset(&error),
-                "a connection that nobody answers: {error}"
-            );
+            assert!(is_reset(&error), "a connection that nobody answers: {error}");
             false
         }
     }

@@ -37,28 +37,17 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| missing(&name, &error));
+        let mut child = command.spawn().unwrap_or_else(|error| missing(&name, &error));
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let up = waited(SOON, || {
             if let Ok(Some(status)) = child.try_wait() {
-                panic!(
-                    "{name} ended: {status}: {}{}",
-                    stdout.to_end(),
-                    stderr.to_end()
-                );
+                panic!("{name} ended: {status}: {}{}", stdout.to_end(), stderr.to_end());
             }
             Peer::try_connect(loopback(port)).is_ok().then_some(())
         });
         let server = Server { child, dir, port };
-        assert!(
-            up.is_some(),
-            "{name} does not listen: {}{}",
-            stdout.text(),
-            stderr.text()
-        );
+        assert!(up.is_some(), "{name} does not listen: {}{}", stdout.text(), stderr.text());
         server
     }
 }
@@ -74,10 +63,7 @@ fn missing(program: &str, error: &std::io::Error) -> ! {
 }
 
 fn temp() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("thalweg-it-")
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().prefix("thalweg-it-").tempdir().unwrap()
 }
 
 fn is_root() -> bool {
@@ -91,12 +77,7 @@ fn run(program: &str, arguments: &[&str]) -> Exit {
     let mut command = Command::new(program);
     command.args(arguments).env("PGCONNECT_TIMEOUT", "20");
     let exit = run_to_end(command);
-    assert!(
-        exit.status.success(),
-        "{program} {arguments:?}: {}\n{}",
-        exit.status,
-        exit.said()
-    );
+    assert!(exit.status.success(), "{program} {arguments:?}: {}\n{}", exit.status, exit.said());
     exit
 }
 
@@ -104,10 +85,7 @@ fn run(program: &str, arguments: &[&str]) -> Exit {
 
 /// The directory with the programs of the newest PostgreSQL that Debian installed.
 fn postgres_bin() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| {
             let version = entry.file_name().to_string_lossy().parse().ok()?;
@@ -128,14 +106,7 @@ fn as_postgres(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--reuid=postgres",
-            "--regid=postgres",
-            "--clear-groups",
-            "--",
-        ])
-        .arg(program);
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
     command
 }
 
@@ -147,12 +118,7 @@ fn owned_by_postgres(dir: &Path) {
     let Some(line) = passwd.lines().find(|line| line.starts_with("postgres:")) else {
         panic!("no user postgres; run scripts/test, which installs PostgreSQL")
     };
-    let numbers: Vec<u32> = line
-        .split(':')
-        .skip(2)
-        .take(2)
-        .map(|n| n.parse().unwrap())
-        .collect();
+    let numbers: Vec<u32> = line.split(':').skip(2).take(2).map(|n| n.parse().unwrap()).collect();
     chown(dir, Some(numbers[0]), Some(numbers[1])).unwrap();
 }
 
@@ -162,21 +128,14 @@ fn postgres() -> Server {
     owned_by_postgres(dir.path());
     let data = dir.path().join("data");
     let mut initdb = as_postgres(&bin.join("initdb"));
-    initdb
-        .args(["--auth=trust", "--username=postgres", "--no-sync", "-D"])
-        .arg(&data);
+    initdb.args(["--auth=trust", "--username=postgres", "--no-sync", "-D"]).arg(&data);
     initdb.current_dir(dir.path());
     let exit = run_to_end(initdb);
     assert!(exit.status.success(), "initdb: {}", exit.said());
     let port = free_port();
     let mut server = as_postgres(&bin.join("postgres"));
-    server
-        .arg("-D")
-        .arg(&data)
-        .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]);
-    server
-        .arg(dir.path())
-        .args(["-c", "fsync=off", "-c", "max_connections=60"]);
+    server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]);
+    server.arg(dir.path()).args(["-c", "fsync=off", "-c", "max_connections=60"]);
     let server = Server::start(server, dir, port);
     // It accepts before it is ready to serve.
     let ready = waited(SOON, || {
@@ -202,42 +161,17 @@ fn postgresql() {
     let port = service.port().to_string();
     let pgbench = |arguments: &[&str]| {
         let access = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres"];
-        run(
-            bench.to_str().unwrap(),
-            &[&access, arguments, &["postgres"]].concat(),
-        )
+        run(bench.to_str().unwrap(), &[&access, arguments, &["postgres"]].concat())
     };
     pgbench(&["-i", "-s", "1", "-q"]);
     let pooled = pgbench(&["-n", "-c", "20", "-j", "2", "-t", "100"]);
-    assert!(
-        pooled.stdout.contains("actually processed: 2000/2000"),
-        "{}",
-        pooled.said()
-    );
-    assert!(
-        pooled.stdout.contains("failed transactions: 0"),
-        "{}",
-        pooled.said()
-    );
+    assert!(pooled.stdout.contains("actually processed: 2000/2000"), "{}", pooled.said());
+    assert!(pooled.stdout.contains("failed transactions: 0"), "{}", pooled.said());
     let anew = pgbench(&["-n", "-C", "-c", "10", "-j", "2", "-t", "20"]);
-    assert!(
-        anew.stdout.contains("actually processed: 200/200"),
-        "{}",
-        anew.said()
-    );
+    assert!(anew.stdout.contains("actually processed: 200/200"), "{}", anew.said());
 
     let psql = postgres_bin().join("psql");
-    let access = [
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-U",
-        "postgres",
-        "-At",
-        "postgres",
-        "-c",
-    ];
+    let access = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-At", "postgres", "-c"];
     let select = "select count(*) from pgbench_history";
     let count = run(psql.to_str().unwrap(), &[&access, &[select][..]].concat());
     assert_eq!(count.stdout.trim(), "2200");
@@ -255,29 +189,15 @@ fn postgresql_copy() {
     let service = Service::new("pg", &[loopback(server.port)]);
     let mut proxy = Proxy::start([&service]);
     let mut random = Random::new(11);
-    let rows: String = (0..200_000)
-        .map(|index| format!("{index}\t{:016x}\n", random.next()))
-        .collect();
+    let rows: String =
+        (0..200_000).map(|index| format!("{index}\t{:016x}\n", random.next())).collect();
     let file = server.dir.path().join("rows.tsv");
     fs::write(&file, &rows).unwrap();
     let psql = postgres_bin().join("psql");
     let port = service.port().to_string();
     let ask = |question: &str| {
-        let access = [
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-U",
-            "postgres",
-            "-At",
-            "postgres",
-        ];
-        run(
-            psql.to_str().unwrap(),
-            &[&access, &["-c", question][..]].concat(),
-        )
-        .stdout
+        let access = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-At", "postgres"];
+        run(psql.to_str().unwrap(), &[&access, &["-c", question][..]].concat()).stdout
     };
     ask("create table t (id int primary key, v text)");
     ask(&format!("\\copy t from '{}'", file.display()));
@@ -308,51 +228,25 @@ fn redis_pipelines() {
     let service = Service::new("redis", &[loopback(server.port)]);
     let mut proxy = Proxy::start([&service]);
     let port = service.port().to_string();
-    let bench = [
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port,
-        "-P",
-        "16",
-        "-n",
-        "100000",
-        "-q",
-        "-t",
-        "set,get",
-    ];
+    let bench = ["-h", "127.0.0.1", "-p", &port, "-P", "16", "-n", "100000", "-q", "-t", "set,get"];
     let exit = run("redis-benchmark", &bench);
-    assert!(
-        !exit.said().to_lowercase().contains("error"),
-        "{}",
-        exit.said()
-    );
+    assert!(!exit.said().to_lowercase().contains("error"), "{}", exit.said());
 
     let cli = ["-h", "127.0.0.1", "-p", &port];
     run("redis-cli", &[&cli[..], &["flushall"]].concat());
     let commands: String = (0..200_000)
         .map(|index| {
             let key = format!("key:{index}");
-            format!(
-                "*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$5\r\nvalue\r\n",
-                key.len()
-            )
+            format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$5\r\nvalue\r\n", key.len())
         })
         .collect();
     let file = server.dir.path().join("commands");
     fs::write(&file, commands).unwrap();
     let mut pipe = Command::new("sh");
-    pipe.args([
-        "-c",
-        &format!("exec redis-cli -h 127.0.0.1 -p {port} --pipe < commands"),
-    ]);
+    pipe.args(["-c", &format!("exec redis-cli -h 127.0.0.1 -p {port} --pipe < commands")]);
     pipe.current_dir(server.dir.path());
     let exit = run_to_end(pipe);
-    assert!(
-        exit.said().contains("errors: 0, replies: 200000"),
-        "{}",
-        exit.said()
-    );
+    assert!(exit.said().contains("errors: 0, replies: 200000"), "{}", exit.said());
     let size = run("redis-cli", &[&cli[..], &["dbsize"]].concat());
     assert_eq!(size.stdout.trim(), "200000");
     // 50 for each of two benchmarks, a few of its own, three of redis-cli.
@@ -374,10 +268,7 @@ impl Ssh {
         let path = |name: &str| dir.path().join(name);
         for name in ["host_key", "user_key"] {
             let key = path(name);
-            run(
-                "ssh-keygen",
-                &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()],
-            );
+            run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
         }
         fs::copy(path("user_key.pub"), path("authorized_keys")).unwrap();
         fs::set_permissions(path("authorized_keys"), Permissions::from_mode(0o600)).unwrap();
@@ -397,10 +288,7 @@ impl Ssh {
         let mut command = Command::new("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f"]).arg(path("sshd_config"));
         let user = run("id", &["-un"]).stdout.trim().to_owned();
-        Ssh {
-            server: Server::start(command, dir, port),
-            user,
-        }
+        Ssh { server: Server::start(command, dir, port), user }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -450,16 +338,9 @@ fn openssh() {
 
     let mut piped = Command::new("ssh");
     piped.args(ssh.options("-p", service.port()));
-    piped
-        .arg(format!("{}@127.0.0.1", ssh.user))
-        .arg("cat | sha256sum");
-    piped
-        .stdin(File::open(&original).unwrap())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let output = piped
-        .output()
-        .unwrap_or_else(|error| missing("ssh", &error));
+    piped.arg(format!("{}@127.0.0.1", ssh.user)).arg("cat | sha256sum");
+    piped.stdin(File::open(&original).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = piped.output().unwrap_or_else(|error| missing("ssh", &error));
     let said = String::from_utf8_lossy(&output.stdout);
     let trouble = String::from_utf8_lossy(&output.stderr);
     assert!(said.starts_with(&digest), "{said}{trouble}");
@@ -467,9 +348,7 @@ fn openssh() {
     let remote = |path: &Path| format!("{}@127.0.0.1:{}", ssh.user, path.display());
     let copy = |from: &str, to: &str| {
         let mut scp = Command::new("scp");
-        scp.args(ssh.options("-P", service.port()))
-            .arg("-q")
-            .args([from, to]);
+        scp.args(ssh.options("-P", service.port())).arg("-q").args([from, to]);
         let exit = run_to_end(scp);
         assert!(exit.status.success(), "scp {from} {to}: {}", exit.said());
     };

@@ -25,16 +25,11 @@ fn commands_exist() {
             continue;
         }
         let line = line.trim_start_matches("$ ").trim_start_matches("sudo ");
-        let words: Vec<&str> = line
-            .split_whitespace()
-            .take_while(|word| *word != "#")
-            .collect();
+        let words: Vec<&str> = line.split_whitespace().take_while(|word| *word != "#").collect();
         let Some((program, rest)) = words.split_first() else {
             continue;
         };
-        let program = program
-            .trim_start_matches("./")
-            .trim_start_matches("target/release/");
+        let program = program.trim_start_matches("./").trim_start_matches("target/release/");
         match program {
             "thalweg" => {
                 commands += 1;

@@ -78,11 +78,7 @@ fn silent_connections() {
     for client_first in [true, false] {
         let client = proxy.connect(&service);
         let up = upstream.accept();
-        let (first, second) = if client_first {
-            (&client, &up)
-        } else {
-            (&up, &client)
-        };
+        let (first, second) = if client_first { (&client, &up) } else { (&up, &client) };
         first.fin();
         second.expect_eof();
         first.expect_silence();
@@ -140,10 +136,7 @@ fn data_before_a_reset_is_delivered() {
         up.rst();
         let (got, end) = client.recv_to_end();
         assert_eq!(got.len(), data.len() - 1, "round {round}, down");
-        assert!(
-            got == data[1..] && end == End::Reset,
-            "round {round}, down: {end:?}"
-        );
+        assert!(got == data[1..] && end == End::Reset, "round {round}, down: {end:?}");
         proxy.ended(client, &service, "upstream/relay/reset");
 
         let client = proxy.connect(&service);
@@ -154,10 +147,7 @@ fn data_before_a_reset_is_delivered() {
         let outcome = client.rst();
         let (got, end) = up.recv_to_end();
         assert_eq!(got.len(), data.len() - 1, "round {round}, up");
-        assert!(
-            got == data[1..] && end == End::Reset,
-            "round {round}, up: {end:?}"
-        );
+        assert!(got == data[1..] && end == End::Reset, "round {round}, up: {end:?}");
         proxy.ended(outcome, &service, "client/relay/reset");
     }
     proxy.finish();
@@ -258,10 +248,9 @@ fn client_closes_while_the_upstream_is_not_reading() {
 #[test]
 fn slow_reader() {
     let (mut proxy, service, upstream) = between();
-    let client = Peer::try_connect_with(service.address, |socket| {
-        socket.set_recv_buffer_size(8 * 1024)
-    })
-    .expect("connect");
+    let client =
+        Peer::try_connect_with(service.address, |socket| socket.set_recv_buffer_size(8 * 1024))
+            .expect("connect");
     let up = upstream.accept();
     up.socket().set_send_buffer_size(64 * 1024).unwrap();
     let size = 8 * MIB;
@@ -302,9 +291,7 @@ fn clients_that_never_read() {
     let clients: Vec<Peer> = (0..200)
         .map(|_| Peer::try_connect_with(service.address, small).expect("connect"))
         .collect();
-    wait_until("all upstream connections", SOON, || {
-        source.accepted() == 200
-    });
+    wait_until("all upstream connections", SOON, || source.accepted() == 200);
     wait_until_still("the sources", Duration::from_secs(1), || source.sent());
     let growth = proxy.growth_kib();
     assert!(growth < 32 * 1024, "resident memory grew by {growth} KiB");
@@ -315,9 +302,7 @@ fn clients_that_never_read() {
         let outcome = client.rst();
         proxy.cut(outcome, &service, "client/relay/reset");
     }
-    wait_until("the end of all upstream connections", SOON, || {
-        source.live() == 0
-    });
+    wait_until("the end of all upstream connections", SOON, || source.live() == 0);
     proxy.finish();
 }
 
@@ -373,10 +358,7 @@ fn one_byte_at_a_time() {
     drop(up);
     proxy.ended(client, &service, CLOSED);
     let events = proxy.events();
-    assert!(
-        events.iter().all(|event| event.text("relay") == "copy"),
-        "small traffic is copied"
-    );
+    assert!(events.iter().all(|event| event.text("relay") == "copy"), "small traffic is copied");
     proxy.finish();
 }
 
@@ -427,16 +409,11 @@ fn random_sizes_and_half_closes() {
                 let service = &service;
                 scope.spawn(move || {
                     let mut random = Random::new(seed ^ (worker << 32));
-                    (0..50)
-                        .map(|_| random_echo(service, &mut random))
-                        .collect::<Vec<_>>()
+                    (0..50).map(|_| random_echo(service, &mut random)).collect::<Vec<_>>()
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     for outcome in outcomes {
         proxy.ended(outcome, &service, CLOSED);
@@ -582,11 +559,7 @@ fn upstream_closes_with_unread_input() {
         drop(up);
         client.expect(b"413 enough\r\n");
         client.expect_end();
-        proxy.ended(
-            client,
-            &service,
-            "upstream/relay/reset|upstream/relay/closed",
-        );
+        proxy.ended(client, &service, "upstream/relay/reset|upstream/relay/closed");
     }
     proxy.finish();
 }
@@ -606,21 +579,14 @@ fn urgent_data() {
     assert!(share < 0.5, "{share} of a core for one urgent byte");
     client.fin();
     let (got, end) = up.recv_to_end();
-    assert!(
-        got == b"abcdef" || got == b"abc!def",
-        "{}",
-        String::from_utf8_lossy(&got)
-    );
+    assert!(got == b"abcdef" || got == b"abc!def", "{}", String::from_utf8_lossy(&got));
     assert_eq!(end, End::Eof);
     drop(up);
     client.expect_eof();
     let dropped = u64::from(got.len() == 6);
     let outcome = client.outcome();
     // The harness did not count the urgent byte; the event may.
-    let outcome = Outcome {
-        sent: outcome.sent + 1 - dropped,
-        ..outcome
-    };
+    let outcome = Outcome { sent: outcome.sent + 1 - dropped, ..outcome };
     drop(client);
     proxy.ended(outcome, &service, CLOSED);
     proxy.finish();

@@ -46,18 +46,14 @@ fn refuses(service: &Service) -> bool {
 #[test]
 fn add_a_service() {
     let backend = Backend::echo();
-    let (one, two) = (
-        Service::new("one", &[backend.address]),
-        Service::new("two", &[backend.address]),
-    );
+    let (one, two) =
+        (Service::new("one", &[backend.address]), Service::new("two", &[backend.address]));
     let mut proxy = Proxy::start([&one]);
     let old = proxy.connect(&one);
     say(&old, b"before");
     assert!(refuses(&two), "not there yet");
     proxy.reload(&Config::new([&one, &two]));
-    wait_until("the new listener", SOON, || {
-        !refuses_quietly(&two, &mut proxy)
-    });
+    wait_until("the new listener", SOON, || !refuses_quietly(&two, &mut proxy));
     proxy.rebase();
     let new = proxy.connect(&two);
     say(&new, b"new");
@@ -84,19 +80,15 @@ fn refuses_quietly(service: &Service, proxy: &mut Proxy) -> bool {
 #[test]
 fn remove_a_service_and_keep_its_connections() {
     let backend = Backend::echo();
-    let (one, two) = (
-        Service::new("one", &[backend.address]),
-        Service::new("two", &[backend.address]),
-    );
+    let (one, two) =
+        (Service::new("one", &[backend.address]), Service::new("two", &[backend.address]));
     let mut proxy = Proxy::start([&one, &two]);
     let kept: Vec<Peer> = (0..2).map(|_| proxy.connect(&two)).collect();
     for client in &kept {
         say(client, b"before");
     }
     proxy.reload(&Config::new([&one]));
-    wait_until("the port to refuse", SOON, || {
-        refuses_quietly(&two, &mut proxy)
-    });
+    wait_until("the port to refuse", SOON, || refuses_quietly(&two, &mut proxy));
     for client in kept {
         say(&client, b"after");
         end(&mut proxy, client, &two);
@@ -105,9 +97,7 @@ fn remove_a_service_and_keep_its_connections() {
     let listener = waited(SOON, || TcpListener::bind(two.address).ok());
     drop(listener.expect("the port is free"));
     proxy.reload(&Config::new([&one, &two]));
-    wait_until("the port to serve again", SOON, || {
-        !refuses_quietly(&two, &mut proxy)
-    });
+    wait_until("the port to serve again", SOON, || !refuses_quietly(&two, &mut proxy));
     proxy.finish();
 }
 
@@ -127,11 +117,7 @@ fn remove_a_service_and_close_its_connections() {
     proxy.reload(&Config::new([&one]));
     say(&client, b"after");
     client.expect_end();
-    assert!(
-        start.elapsed() >= Duration::from_millis(900),
-        "after {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= Duration::from_millis(900), "after {:?}", start.elapsed());
     proxy.cut(client, &two, "us/relay/*");
     say(&other, b"untouched");
     end(&mut proxy, other, &one);
@@ -172,12 +158,8 @@ fn move_a_service() {
     let old = proxy.connect(&before);
     say(&old, b"before");
     proxy.reload(&Config::new([&after]));
-    wait_until("the new port to serve", SOON, || {
-        !refuses_quietly(&after, &mut proxy)
-    });
-    wait_until("the old port to refuse", SOON, || {
-        refuses_quietly(&before, &mut proxy)
-    });
+    wait_until("the new port to serve", SOON, || !refuses_quietly(&after, &mut proxy));
+    wait_until("the old port to refuse", SOON, || refuses_quietly(&before, &mut proxy));
     say(&old, b"after");
     end(&mut proxy, old, &before);
     proxy.finish();
@@ -203,43 +185,21 @@ fn a_bad_configuration_changes_nothing() {
         ("cut short", text[..text.len() / 2].to_owned(), ""),
         ("an unknown member", bad_service("prot", json!(1)), "prot"),
         ("a wrong type", bad_service("port", json!("http")), "port"),
-        (
-            "a port out of range",
-            bad_service("port", json!(70_000)),
-            "port",
-        ),
-        (
-            "an unknown value",
-            bad_service("tls", json!("Sometimes")),
-            "tls",
-        ),
-        (
-            "a bad duration",
-            bad_service("timeouts", json!({ "idle": "soon" })),
-            "idle",
-        ),
-        (
-            "two of one id",
-            Config::new([&service, &service.clone().on_port(1)]).text(),
-            "svc",
-        ),
+        ("a port out of range", bad_service("port", json!(70_000)), "port"),
+        ("an unknown value", bad_service("tls", json!("Sometimes")), "tls"),
+        ("a bad duration", bad_service("timeouts", json!({ "idle": "soon" })), "idle"),
+        ("two of one id", Config::new([&service, &service.clone().on_port(1)]).text(), "svc"),
         (
             "two on one port",
-            Config::new([
-                &service,
-                &Service::new("b", &[backend.address]).on_port(service.port()),
-            ])
-            .text(),
+            Config::new([&service, &Service::new("b", &[backend.address]).on_port(service.port())])
+                .text(),
             &service.port().to_string(),
         ),
     ];
     for (name, text, word) in &cases {
         proxy.write_text(text);
         let said = proxy.reload_file();
-        assert!(
-            said.contains(word),
-            "{name}: the log should name {word:?}:\n{said}"
-        );
+        assert!(said.contains(word), "{name}: the log should name {word:?}:\n{said}");
         say(&live, b"alive");
         let new = proxy.connect(&service);
         say(&new, b"new");
@@ -260,18 +220,13 @@ fn a_bad_configuration_changes_nothing() {
 fn an_unbindable_port_changes_nothing() {
     let backend = Backend::echo();
     let one = Service::new("one", &[backend.address]);
-    let (taken, other) = (
-        Service::new("taken", &[backend.address]),
-        Service::new("other", &[backend.address]),
-    );
+    let (taken, other) =
+        (Service::new("taken", &[backend.address]), Service::new("other", &[backend.address]));
     let mut proxy = Proxy::start([&one]);
     let squatter = TcpListener::bind(taken.address).unwrap();
     let before = proxy.process().descriptors().sockets;
     let said = proxy.reload(&Config::new([&one, &other, &taken]));
-    assert!(
-        said.contains(&taken.port().to_string()),
-        "the log names the port:\n{said}"
-    );
+    assert!(said.contains(&taken.port().to_string()), "the log names the port:\n{said}");
     wait_until("what was bound for nothing to be closed", SOON, || {
         proxy.process().descriptors().sockets <= before
     });
@@ -282,9 +237,7 @@ fn an_unbindable_port_changes_nothing() {
     drop(squatter);
     proxy.reload_file();
     for service in [&taken, &other] {
-        wait_until("the new listener", SOON, || {
-            !refuses_quietly(service, &mut proxy)
-        });
+        wait_until("the new listener", SOON, || !refuses_quietly(service, &mut proxy));
     }
     proxy.rebase();
     proxy.finish();
@@ -318,16 +271,9 @@ fn load(service: &Service, threads: usize, stop: &Stop) -> Load {
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
-    let mut load = Load {
-        served: Vec::new(),
-        refused: refused.into_inner(),
-        failures: Vec::new(),
-    };
+    let mut load = Load { served: Vec::new(), refused: refused.into_inner(), failures: Vec::new() };
     for result in results {
         match result {
             Ok(outcome) => load.served.push(outcome),
@@ -395,18 +341,9 @@ fn storm() {
         drop(at_end);
         running.join().unwrap()
     });
-    assert_eq!(
-        result.failures,
-        Vec::<String>::new(),
-        "of {} connections",
-        result.served.len()
-    );
+    assert_eq!(result.failures, Vec::<String>::new(), "of {} connections", result.served.len());
     assert_eq!(result.refused, 0, "the listener was always there");
-    assert!(
-        result.served.len() > 500,
-        "{} connections only",
-        result.served.len()
-    );
+    assert!(result.served.len() > 500, "{} connections only", result.served.len());
     say(&long, b"after");
     end(&mut proxy, long, &service);
     for outcome in result.served {
@@ -424,10 +361,8 @@ fn storm() {
 fn toggle_a_listener_under_load() {
     let _alone = heavy();
     let backend = Backend::echo();
-    let (fixed, toggled) = (
-        Service::new("fixed", &[backend.address]),
-        Service::new("toggled", &[backend.address]),
-    );
+    let (fixed, toggled) =
+        (Service::new("fixed", &[backend.address]), Service::new("toggled", &[backend.address]));
     let (with, without) = (Config::new([&fixed, &toggled]), Config::new([&fixed]));
     let mut proxy = Proxy::start([&fixed, &toggled]);
     let stop = Stop::default();
@@ -453,12 +388,7 @@ fn toggle_a_listener_under_load() {
     assert!(on_toggled.served.len() > 50);
     let lost = on_toggled.failures.len();
     let some: Vec<_> = on_toggled.failures.iter().take(5).collect();
-    assert_eq!(
-        lost,
-        0,
-        "of {}; some: {some:?}",
-        on_toggled.served.len() + lost
-    );
+    assert_eq!(lost, 0, "of {}; some: {some:?}", on_toggled.served.len() + lost);
     for outcome in on_fixed.served {
         proxy.ended(outcome, &fixed, CLOSED);
     }
@@ -474,10 +404,8 @@ fn toggle_a_listener_under_load() {
 #[test]
 fn queued_connections_of_a_removed_listener() {
     let backend = Backend::echo();
-    let (fixed, removed) = (
-        Service::new("fixed", &[backend.address]),
-        Service::new("removed", &[backend.address]),
-    );
+    let (fixed, removed) =
+        (Service::new("fixed", &[backend.address]), Service::new("removed", &[backend.address]));
     let (with, without) = (Config::new([&fixed, &removed]), Config::new([&fixed]));
     let mut proxy = Proxy::start([&fixed, &removed]);
     let mut lost = 0;
@@ -502,13 +430,9 @@ fn queued_connections_of_a_removed_listener() {
                 lost += 1;
             }
         }
-        wait_until("the listener to go", SOON, || {
-            refuses_quietly(&removed, &mut proxy)
-        });
+        wait_until("the listener to go", SOON, || refuses_quietly(&removed, &mut proxy));
         proxy.reload(&with);
-        wait_until("the listener to come back", SOON, || {
-            !refuses_quietly(&removed, &mut proxy)
-        });
+        wait_until("the listener to come back", SOON, || !refuses_quietly(&removed, &mut proxy));
     }
     assert_eq!(lost, 0, "of 200 connections that the kernel had accepted");
     proxy.finish();
@@ -585,15 +509,12 @@ fn raise_a_limit() {
 fn many_services_at_once() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let many: Vec<Service> = (0..200)
-        .map(|index| Service::new(&format!("s{index}"), &[backend.address]))
-        .collect();
+    let many: Vec<Service> =
+        (0..200).map(|index| Service::new(&format!("s{index}"), &[backend.address])).collect();
     let mut proxy = Proxy::start([&service]);
     proxy.reload(&Config::new(many.iter().chain([&service])));
     let last = many.last().unwrap();
-    wait_until("the last of the listeners", SOON, || {
-        !refuses_quietly(last, &mut proxy)
-    });
+    wait_until("the last of the listeners", SOON, || !refuses_quietly(last, &mut proxy));
     for one in &many {
         let client = Peer::connect(one.address);
         say(&client, one.id.as_bytes());

@@ -76,10 +76,9 @@ fn stalled() {
     let source = Backend::source();
     let service = Service::new("svc", &[source.address]).set("timeouts", json!({ "idle": "1s" }));
     let mut proxy = Proxy::start([&service]);
-    let client = Peer::try_connect_with(service.address, |socket| {
-        socket.set_recv_buffer_size(16 * 1024)
-    })
-    .expect("connect");
+    let client =
+        Peer::try_connect_with(service.address, |socket| socket.set_recv_buffer_size(16 * 1024))
+            .expect("connect");
     wait_until("the end of the upstream's connection", SOON, || {
         source.accepted() == 1 && source.live() == 0
     });
@@ -109,11 +108,7 @@ fn half_closed() {
     for client_first in [true, false] {
         let client = proxy.connect(&service);
         let up = upstream.accept();
-        let (first, second) = if client_first {
-            (&client, &up)
-        } else {
-            (&up, &client)
-        };
+        let (first, second) = if client_first { (&client, &up) } else { (&up, &client) };
         first.fin();
         second.expect_eof();
         // A byte of the answer starts the limit anew.
@@ -230,10 +225,7 @@ fn deadlines_under_load() {
             proxy.ended(client, &quiet, "*/relay/*idle*");
         }
         drop(at_end);
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap())
-            .collect()
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
     });
     for outcome in outcomes {
         proxy.cut(outcome, &pour, "client/relay/reset");

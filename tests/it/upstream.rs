@@ -51,10 +51,7 @@ fn refused_goes_to_the_next_target() {
             event.0
         );
     }
-    assert!(
-        (5..=20).contains(&retried),
-        "{retried} retries in 20 connections"
-    );
+    assert!((5..=20).contains(&retried), "{retried} retries in 20 connections");
     proxy.finish();
 }
 
@@ -70,11 +67,7 @@ fn all_targets_refuse() {
         let port = client.port();
         proxy.ended(client, &service, REFUSED);
         let event = proxy.event_of(port);
-        assert!(
-            event.0["gwError"].is_string(),
-            "gwError says what went wrong: {}",
-            event.0
-        );
+        assert!(event.0["gwError"].is_string(), "gwError says what went wrong: {}", event.0);
         assert_eq!(event.number("retries"), 1);
     }
     proxy.finish();
@@ -118,10 +111,7 @@ fn no_retries_when_none_are_allowed() {
             proxy.ended(client, &service, CLOSED);
         }
     }
-    assert_eq!(
-        refused, 5,
-        "round robin meets the dead target every other time"
-    );
+    assert_eq!(refused, 5, "round robin meets the dead target every other time");
     proxy.finish();
 }
 
@@ -175,11 +165,7 @@ fn round_robin_is_even() {
         }
         let mut counts: Vec<usize> = seen.values().copied().collect();
         counts.sort_unstable();
-        assert_eq!(
-            counts,
-            vec![20; count],
-            "connections to each of {count} targets"
-        );
+        assert_eq!(counts, vec![20; count], "connections to each of {count} targets");
         proxy.finish();
     }
 }
@@ -320,11 +306,7 @@ fn loops_are_refused() {
         let service = Service::to_host("loop", host, port).on_port(port);
         let exit = Launch::new(Config::new([&service])).refused();
         assert_eq!(exit.code(), Some(1), "{host}: {}", exit.said());
-        assert!(
-            exit.said().contains("loop") || exit.said().contains("itself"),
-            "{}",
-            exit.said()
-        );
+        assert!(exit.said().contains("loop") || exit.said().contains("itself"), "{}", exit.said());
     }
     let port = free_port();
     let service = Service::to_host("loop", "127.0.0.1", port)
@@ -377,12 +359,7 @@ fn client_leaves_during_connect() {
         proxy.cut(outcome, &service, "client/connect/*|upstream/connect/*");
     }
     wait_until("the ends", SOON, || {
-        proxy
-            .events()
-            .iter()
-            .filter(|event| event.text("@serviceId") == "svc")
-            .count()
-            == 10
+        proxy.events().iter().filter(|event| event.text("@serviceId") == "svc").count() == 10
     });
     proxy.finish();
 }
@@ -410,10 +387,6 @@ impl BlackHole {
                 socket
             })
             .collect();
-        BlackHole {
-            address,
-            _listener: listener,
-            _queue: queue,
-        }
+        BlackHole { address, _listener: listener, _queue: queue }
     }
 }

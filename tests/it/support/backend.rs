@@ -199,16 +199,11 @@ where
             if let Ok(peer) = Peer::over(stream)
                 && let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| script(&peer)))
             {
-                let text = payload.downcast_ref::<String>().cloned().or_else(|| {
-                    payload
-                        .downcast_ref::<&str>()
-                        .map(|text| (*text).to_owned())
-                });
-                shared
-                    .failures
-                    .lock()
-                    .unwrap()
-                    .push(text.unwrap_or_default());
+                let text = payload
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                shared.failures.lock().unwrap().push(text.unwrap_or_default());
             }
             shared.live.fetch_sub(1, Ordering::SeqCst);
         });

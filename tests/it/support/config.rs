@@ -16,10 +16,8 @@ pub struct Config {
 impl Config {
     /// With these services, events in `events.ndjson`, every core.
     pub fn new<'a>(services: impl IntoIterator<Item = &'a Service>) -> Config {
-        let services: Vec<Value> = services
-            .into_iter()
-            .map(|service| service.document.clone())
-            .collect();
+        let services: Vec<Value> =
+            services.into_iter().map(|service| service.document.clone()).collect();
         Config {
             document: json!({
                 "workers": { "cores": "all" },

@@ -26,9 +26,7 @@ pub fn read(path: &Path) -> Vec<Event> {
 
 /// How many events are in the file; cheaper than [`read`].
 pub fn count(path: &Path) -> usize {
-    fs::read(path).map_or(0, |bytes| {
-        bytes.iter().filter(|byte| **byte == b'\n').count()
-    })
+    fs::read(path).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
 }
 
 /// One line of the events file.
@@ -70,44 +68,24 @@ impl Event {
             }
         };
         want(self.text("@type") == "TcpEvent", "@type is TcpEvent");
-        for member in [
-            "@id",
-            "reqId",
-            "protocol",
-            "remote",
-            "local",
-            "@serviceId",
-            "@service",
-        ] {
+        for member in ["@id", "reqId", "protocol", "remote", "local", "@serviceId", "@service"] {
             want(self.0[member].is_string(), &format!("{member} is a string"));
         }
         let timestamp = &self.0["@timestamp"];
-        want(
-            timestamp.is_string() || timestamp.is_u64(),
-            "@timestamp is a time",
-        );
+        want(timestamp.is_string() || timestamp.is_u64(), "@timestamp is a time");
         for member in ["port", "duration", "overhead", "retries"] {
             want(self.0[member].is_u64(), &format!("{member} is a number"));
         }
         for member in ["to", "target"] {
             for part in ["host", "scheme", "uri"] {
-                want(
-                    self.0[member][part].is_string(),
-                    &format!("{member}.{part} is a string"),
-                );
+                want(self.0[member][part].is_string(), &format!("{member}.{part} is a string"));
             }
         }
         for member in ["dataIn", "dataOut"] {
-            want(
-                self.0["data"][member].is_u64(),
-                &format!("data.{member} is a number"),
-            );
+            want(self.0["data"][member].is_u64(), &format!("data.{member} is a number"));
         }
         let service = &self.0["service"];
-        want(
-            service.is_object() || service.is_null(),
-            "service is the document or null",
-        );
+        want(service.is_object() || service.is_null(), "service is the document or null");
         want(self.0.get("gwError").is_some(), "gwError is there");
         let relay = &self.0["relay"];
         let relays = ["splice", "copy", "tls"];
@@ -152,21 +130,12 @@ impl Ledger {
     /// client sent was counted, and every byte counted was received.
     pub fn one(&mut self, outcome: Outcome, service: Option<&str>, reason: &str, exact: bool) {
         let service = service.map(str::to_owned);
-        self.named.push(Named {
-            outcome,
-            service,
-            reason: reason.to_owned(),
-            exact,
-        });
+        self.named.push(Named { outcome, service, reason: reason.to_owned(), exact });
     }
 
     /// Between `least` and `most` connections made by somebody who did not say from which ports.
     pub fn many(&mut self, least: usize, most: usize, reason: &str) {
-        self.many.push(Many {
-            least,
-            most,
-            reason: reason.to_owned(),
-        });
+        self.many.push(Many { least, most, reason: reason.to_owned() });
     }
 
     /// The least number of events that will come.
@@ -195,9 +164,7 @@ impl Ledger {
         }
         let mut taken = vec![false; events.len()];
         for named in &self.named {
-            let candidates = by_port
-                .get(&named.outcome.port)
-                .map_or(&[][..], Vec::as_slice);
+            let candidates = by_port.get(&named.outcome.port).map_or(&[][..], Vec::as_slice);
             let free = || candidates.iter().copied().filter(|index| !taken[*index]);
             // A port may have served two connections in turn: prefer the event that fits.
             let fitting = free().find(|index| named.faults(&events[*index]).is_empty());
@@ -223,17 +190,8 @@ impl Ledger {
                 let _ = writeln!(report, "{found} events for {many:?}");
             }
         }
-        for (event, _) in events
-            .iter()
-            .zip(&taken)
-            .filter(|(_, taken)| !**taken)
-            .take(10)
-        {
-            let _ = writeln!(
-                report,
-                "an event that no connection accounts for: {}",
-                event.brief()
-            );
+        for (event, _) in events.iter().zip(&taken).filter(|(_, taken)| !**taken).take(10) {
+            let _ = writeln!(report, "an event that no connection accounts for: {}", event.brief());
         }
         report
     }
@@ -243,11 +201,7 @@ impl Named {
     fn faults(&self, event: &Event) -> Vec<String> {
         let mut faults = Vec::new();
         if !matches(&self.reason, event.reason()) {
-            faults.push(format!(
-                "expected the reason {}, got {}",
-                self.reason,
-                event.reason()
-            ));
+            faults.push(format!("expected the reason {}, got {}", self.reason, event.reason()));
         }
         if let Some(service) = &self.service
             && event.text("@serviceId") != service
@@ -285,9 +239,7 @@ impl Event {
 
 /// Whether `text` matches `pattern`: `*` stands for anything, `|` separates alternatives.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    pattern
-        .split('|')
-        .any(|alternative| matches_one(alternative, text))
+    pattern.split('|').any(|alternative| matches_one(alternative, text))
 }
 
 fn matches_one(pattern: &str, text: &str) -> bool {

@@ -36,6 +36,8 @@ pub struct Outcome {
 pub struct Peer {
     stream: TcpStream,
     port: u16,
+    /// Reset before it was used at all.
+    born_dead: bool,
     sent: Arc<AtomicU64>,
     received: AtomicU64,
 }
@@ -61,7 +63,21 @@ impl Peer {
     ) -> io::Result<Peer> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         prepare(&socket)?;
-        socket.connect_timeout(&address.into(), SOON)?;
+        let result = socket.connect_timeout(&address.into(), SOON);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset) {
+            // The other side let us in and cut us off before we looked: that is a connection, whose
+            // error has been taken out of the socket by the look.
+            let stream: TcpStream = socket.into();
+            let port = stream.local_addr()?.port();
+            return Ok(Peer {
+                stream,
+                port,
+                born_dead: true,
+                sent: Arc::default(),
+                received: AtomicU64::new(0),
+            });
+        }
+        result?;
         Peer::over(socket.into())
     }
 
@@ -71,12 +87,7 @@ impl Peer {
         stream.set_read_timeout(Some(SOON))?;
         stream.set_write_timeout(Some(SOON))?;
         let port = stream.local_addr()?.port();
-        Ok(Peer {
-            stream,
-            port,
-            sent: Arc::default(),
-            received: AtomicU64::new(0),
-        })
+        Ok(Peer { stream, port, sent: Arc::default(), received: AtomicU64::new(0) })
     }
 
     /// Changes how long this peer waits before it fails the test.
@@ -112,15 +123,14 @@ impl Peer {
     #[track_caller]
     pub fn send(&self, bytes: &[u8]) {
         if let Err(error) = self.try_send(bytes) {
-            panic!(
-                "send {} bytes, {} sent before: {error}",
-                bytes.len(),
-                self.sent()
-            );
+            panic!("send {} bytes, {} sent before: {error}", bytes.len(), self.sent());
         }
     }
 
     pub fn try_send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.born_dead {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         while !bytes.is_empty() {
             let count = match (&self.stream).write(bytes) {
                 Ok(count) => count,
@@ -153,9 +163,7 @@ impl Peer {
     /// Ends this direction: FIN. The other stays open.
     #[track_caller]
     pub fn fin(&self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("shutdown of the sending direction");
+        self.stream.shutdown(Shutdown::Write).expect("shutdown of the sending direction");
     }
 
     // ---- receiving ----------------------------------------------------------------------------
@@ -169,6 +177,9 @@ impl Peer {
     }
 
     fn try_recv_into(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.born_dead {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
         loop {
             match (&self.stream).read(buffer) {
                 Ok(count) => {
@@ -256,11 +267,7 @@ impl Peer {
     #[track_caller]
     pub fn expect_end(&self) -> End {
         let (bytes, end) = self.recv_to_end();
-        assert!(
-            bytes.is_empty(),
-            "expected the end, got {} bytes and then {end:?}",
-            bytes.len()
-        );
+        assert!(bytes.is_empty(), "expected the end, got {} bytes and then {end:?}", bytes.len());
         end
     }
 
@@ -303,18 +310,12 @@ impl Peer {
     /// Cuts the connection: RST.
     #[track_caller]
     pub fn rst(self) -> Outcome {
-        self.socket()
-            .set_linger(Some(Duration::ZERO))
-            .expect("SO_LINGER 0");
+        self.socket().set_linger(Some(Duration::ZERO)).expect("SO_LINGER 0");
         self.outcome()
     }
 
     pub fn outcome(&self) -> Outcome {
-        Outcome {
-            port: self.port,
-            sent: self.sent(),
-            received: self.received(),
-        }
+        Outcome { port: self.port, sent: self.sent(), received: self.received() }
     }
 }
 
@@ -326,8 +327,5 @@ impl From<Peer> for Outcome {
 
 /// Whether an error of send or recv means that the other side cut the connection.
 pub fn is_reset(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-    )
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }

@@ -30,13 +30,7 @@ impl Process {
     pub fn signal(self, signal: i32) {
         // SAFETY: kill(2) takes two numbers and touches no memory of ours.
         let result = unsafe { libc::kill(self.0, signal) };
-        assert_eq!(
-            result,
-            0,
-            "kill({}, {signal}): {}",
-            self.0,
-            io::Error::last_os_error()
-        );
+        assert_eq!(result, 0, "kill({}, {signal}): {}", self.0, io::Error::last_os_error());
     }
 
     pub fn descriptors(self) -> Descriptors {
@@ -68,11 +62,7 @@ impl Process {
         };
         let links = entries.flatten().filter_map(|entry| {
             let link = fs::read_link(entry.path()).ok()?;
-            Some(format!(
-                "{} -> {}\n",
-                entry.file_name().to_string_lossy(),
-                link.display()
-            ))
+            Some(format!("{} -> {}\n", entry.file_name().to_string_lossy(), link.display()))
         });
         links.collect()
     }
@@ -115,26 +105,15 @@ impl Process {
 
     /// Sets the soft limit of open descriptors of the running process; returns the one before.
     pub fn limit_descriptors(self, soft: u64) -> u64 {
-        let mut old = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `old` is a valid rlimit to write to; no new limit is passed.
         let read =
             unsafe { libc::prlimit(self.0, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut old) };
         assert_eq!(read, 0, "prlimit: {}", io::Error::last_os_error());
-        let new = libc::rlimit {
-            rlim_cur: soft,
-            rlim_max: old.rlim_max,
-        };
+        let new = libc::rlimit { rlim_cur: soft, rlim_max: old.rlim_max };
         // SAFETY: `new` is a valid rlimit to read from; the old one is not asked for.
         let set = unsafe {
-            libc::prlimit(
-                self.0,
-                libc::RLIMIT_NOFILE,
-                &raw const new,
-                std::ptr::null_mut(),
-            )
+            libc::prlimit(self.0, libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut())
         };
         assert_eq!(set, 0, "prlimit: {}", io::Error::last_os_error());
         old.rlim_cur
@@ -144,19 +123,14 @@ impl Process {
     pub fn children(self) -> Vec<Process> {
         let path = format!("/proc/{0}/task/{0}/children", self.0);
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.split_whitespace()
-            .filter_map(|pid| pid.parse().ok().map(Process))
-            .collect()
+        text.split_whitespace().filter_map(|pid| pid.parse().ok().map(Process)).collect()
     }
 }
 
 /// Raises this process's own limit of open descriptors to what it may have: a test holds both
 /// ends of many connections.
 pub fn raise_own_limit() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid rlimit to write to, then to read from.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);

@@ -52,10 +52,7 @@ impl Exit {
 /// Runs `thalweg` with these arguments in `dir` to its end.
 pub fn thalweg(dir: &Path, arguments: &[&str]) -> Exit {
     let mut command = Command::new(BINARY);
-    command
-        .args(arguments)
-        .current_dir(dir)
-        .env_remove("THALWEG_ADMIN");
+    command.args(arguments).current_dir(dir).env_remove("THALWEG_ADMIN");
     run_to_end(command)
 }
 
@@ -63,10 +60,7 @@ pub fn thalweg(dir: &Path, arguments: &[&str]) -> Exit {
 #[track_caller]
 pub fn run_to_end(mut command: Command) -> Exit {
     let name = command.get_program().to_string_lossy().into_owned();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => panic!("{name}: {error}; scripts/test installs what the tests need"),
@@ -77,17 +71,9 @@ pub fn run_to_end(mut command: Command) -> Exit {
     let Some(status) = ended else {
         let _ = child.kill();
         let _ = child.wait();
-        panic!(
-            "{name} did not end; it said: {}{}",
-            stdout.text(),
-            stderr.text()
-        );
+        panic!("{name} did not end; it said: {}{}", stdout.text(), stderr.text());
     };
-    Exit {
-        status,
-        stdout: stdout.to_end(),
-        stderr: stderr.to_end(),
-    }
+    Exit { status, stdout: stdout.to_end(), stderr: stderr.to_end() }
 }
 
 /// How to start a proxy.
@@ -166,10 +152,7 @@ impl Launch {
 
     fn try_start(self) -> Result<Proxy, Exit> {
         raise_own_limit();
-        let dir = tempfile::Builder::new()
-            .prefix("thalweg-it-")
-            .tempdir()
-            .expect("directory");
+        let dir = tempfile::Builder::new().prefix("thalweg-it-").tempdir().expect("directory");
         let canary_backend = Backend::echo();
         let canary = Service::new("canary", &[canary_backend.address]);
         let file = dir.path().join("thalweg.json");
@@ -203,10 +186,7 @@ impl Launch {
         }
         let mut child = match command.spawn() {
             Ok(child) => child,
-            Err(error) => panic!(
-                "{}: {error}; scripts/test installs what is needed",
-                words[0]
-            ),
+            Err(error) => panic!("{}: {error}; scripts/test installs what is needed", words[0]),
         };
         let stdout = collect(child.stdout.take().expect("piped"));
         let log = child.stderr.take().map_or_else(Collected::default, collect);
@@ -225,27 +205,15 @@ impl Launch {
         match came {
             Some(Came::Ready) => {}
             Some(Came::Ended(status)) => {
-                return Err(Exit {
-                    status,
-                    stdout: stdout.to_end(),
-                    stderr: log.to_end(),
-                });
+                return Err(Exit { status, stdout: stdout.to_end(), stderr: log.to_end() });
             }
             None => {
                 kill_group(&mut child);
-                panic!(
-                    "the proxy never said ready: {}{}",
-                    stdout.text(),
-                    log.text()
-                );
+                panic!("the proxy never said ready: {}{}", stdout.text(), log.text());
             }
         }
         let process = if self.wrapper.iter().any(|word| word == "strace") {
-            Process(id)
-                .children()
-                .first()
-                .copied()
-                .unwrap_or(Process(id))
+            Process(id).children().first().copied().unwrap_or(Process(id))
         } else {
             Process(id)
         };
@@ -271,12 +239,7 @@ impl Launch {
             let now = process.descriptors();
             (events::count(&proxy.events_file()) >= CANARIES || !proxy.read_events).then_some(now)
         })
-        .unwrap_or_else(|| {
-            panic!(
-                "no events of the first canaries; log:\n{}",
-                proxy.log.text()
-            )
-        });
+        .unwrap_or_else(|| panic!("no events of the first canaries; log:\n{}", proxy.log.text()));
         proxy.rss = process.rss_kib();
         Ok(proxy)
     }
@@ -337,11 +300,7 @@ impl Proxy {
     /// The event of the connection from this port, once it is there.
     #[track_caller]
     pub fn event_of(&self, port: u16) -> Event {
-        let find = || {
-            self.events()
-                .into_iter()
-                .find(|event| event.client_port() == Some(port))
-        };
+        let find = || self.events().into_iter().find(|event| event.client_port() == Some(port));
         waited(SOON, find).unwrap_or_else(|| panic!("no event for the client on port {port}"))
     }
 
@@ -367,14 +326,12 @@ impl Proxy {
     /// This connection to `service` ended with `reason` (a pattern of [`events::matches`]), and
     /// every byte that went in came out.
     pub fn ended(&mut self, peer: impl Into<Outcome>, service: &Service, reason: &str) {
-        self.ledger
-            .one(peer.into(), Some(&service.id), reason, true);
+        self.ledger.one(peer.into(), Some(&service.id), reason, true);
     }
 
     /// This connection was cut with `reason`: bytes may have been lost on the way.
     pub fn cut(&mut self, peer: impl Into<Outcome>, service: &Service, reason: &str) {
-        self.ledger
-            .one(peer.into(), Some(&service.id), reason, false);
+        self.ledger.one(peer.into(), Some(&service.id), reason, false);
     }
 
     /// So many connections, made by somebody else, ended with `reason`.
@@ -400,8 +357,7 @@ impl Proxy {
             peer.expect(b"tweet");
             peer.fin();
             peer.expect_eof();
-            self.ledger
-                .one(peer.close(), Some("canary"), "*/relay/closed", true);
+            self.ledger.one(peer.close(), Some("canary"), "*/relay/closed", true);
         }
     }
 
@@ -446,11 +402,7 @@ impl Proxy {
             panic!("the proxy did not end; log:\n{}", self.log());
         };
         self.ended = true;
-        Exit {
-            status,
-            stdout: self.stdout.to_end(),
-            stderr: self.log.to_end(),
-        }
+        Exit { status, stdout: self.stdout.to_end(), stderr: self.log.to_end() }
     }
 
     /// True while the process lives.
@@ -482,36 +434,21 @@ impl Proxy {
         assert!(growth <= GROWTH_KIB, "resident memory grew by {growth} KiB");
         self.signal(libc::SIGTERM);
         let exit = self.wait_exit();
-        assert_eq!(
-            exit.code(),
-            Some(0),
-            "end on SIGTERM: {}\n{}",
-            exit.status,
-            exit.stderr
-        );
+        assert_eq!(exit.code(), Some(0), "end on SIGTERM: {}\n{}", exit.status, exit.stderr);
         self.verdict();
     }
 
     /// The part of the verdict that can be given when the process has ended already.
     #[track_caller]
     pub fn verdict(mut self) {
-        assert!(
-            !self.is_running(),
-            "the verdict is for a proxy that has ended"
-        );
+        assert!(!self.is_running(), "the verdict is for a proxy that has ended");
         if self.read_events {
             let differences = self.ledger.differences(&self.events());
-            assert!(
-                differences.is_empty(),
-                "events differ from what the test did:\n{differences}"
-            );
+            assert!(differences.is_empty(), "events differ from what the test did:\n{differences}");
         }
         let log = self.log();
         let panicked = log.to_lowercase().contains("panic");
-        assert!(
-            !panicked || self.panics_expected,
-            "a panic in the log:\n{log}"
-        );
+        assert!(!panicked || self.panics_expected, "a panic in the log:\n{log}");
     }
 
     /// Every descriptor opened for a connection is closed again.
@@ -548,14 +485,8 @@ impl Drop for Proxy {
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(40)..];
             eprintln!("---- the end of the proxy's log ----\n{}", tail.join("\n"));
-            let events = if self.read_events {
-                self.events()
-            } else {
-                Vec::new()
-            };
-            let odd = events
-                .iter()
-                .filter(|event| !event.reason().ends_with("/relay/closed"));
+            let events = if self.read_events { self.events() } else { Vec::new() };
+            let odd = events.iter().filter(|event| !event.reason().ends_with("/relay/closed"));
             let odd: Vec<String> = odd.map(Event::brief).take(20).collect();
             eprintln!("---- events other than clean ends ----\n{}", odd.join("\n"));
         }
@@ -589,17 +520,11 @@ pub fn collect(pipe: impl Read + Send + 'static) -> Collected {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
-            shared
-                .lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&line));
+            shared.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
             line.clear();
         }
     });
-    Collected {
-        text,
-        thread: Some(thread),
-    }
+    Collected { text, thread: Some(thread) }
 }
 
 impl Collected {
@@ -610,9 +535,7 @@ impl Collected {
     /// The whole text, once the pipe has been closed; what there is if somebody keeps it open.
     pub fn to_end(&self) -> String {
         if let Some(thread) = &self.thread {
-            waited(Duration::from_secs(2), || {
-                thread.is_finished().then_some(())
-            });
+            waited(Duration::from_secs(2), || thread.is_finished().then_some(()));
         }
         self.text()
     }
