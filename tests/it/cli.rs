@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::backend::listen;
 use crate::support::config::{Config, Service};
 use crate::support::peer::Peer;
 use crate::support::ports::loopback;
@@ -52,7 +53,7 @@ fn faulty() -> String {
 #[test]
 fn check_exit_codes() {
     let service = Service::new("svc", &[loopback(1)]);
-    let _taken = std::net::TcpListener::bind(service.address).unwrap();
+    let _taken = listen(service.address, 1).unwrap();
     let exit = check(&Config::new([&service]).text(), &[]);
     assert_eq!(exit.code(), Some(0), "{}", exit.said());
     for text in ["", "{", "[]", "{\"services\":5}", &faulty()] {
@@ -83,8 +84,7 @@ fn check_reports_all_faults() {
     let found = diagnostics(&exit);
     assert!(found.len() >= 3, "{}", exit.stdout);
     for one in &found {
-        let code = one["code"].as_str().expect("a code");
-        assert!(code.starts_with("TW"), "{code}");
+        assert!(one["code"].as_str().is_some_and(|code| code.len() > 2), "{one}");
         assert!(["info", "warn", "error"].contains(&one["severity"].as_str().unwrap()), "{one}");
         assert!(!one["message"].as_str().expect("a message").is_empty());
         assert!(one["path"].is_string(), "{one}");
@@ -160,7 +160,7 @@ fn explain() {
         let exit = thalweg(dir.path(), &["explain", reason]);
         assert_eq!(exit.code(), Some(0), "{reason}: {}", exit.said());
     }
-    for unknown in ["TW9999", "nobody/does/this"] {
+    for unknown in ["E9999", "nobody/does/this"] {
         let exit = thalweg(dir.path(), &["explain", unknown]);
         assert_eq!(exit.code(), Some(2), "{unknown}: {}", exit.said());
     }

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Write};
-use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::backend::{Backend, Manual};
+use crate::support::backend::{Backend, Manual, listen};
 use crate::support::config::{Config, Service};
 use crate::support::peer::Peer;
 use crate::support::proxy::{Launch, Proxy};
@@ -56,7 +55,7 @@ fn wait_refusal(proxy: &mut Proxy, service: &Service) {
 fn start_with_a_taken_port() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let squatter = TcpListener::bind(service.address).unwrap();
+    let squatter = listen(service.address, 1).unwrap();
     let exit = Launch::new(Config::new([&service])).refused();
     assert_eq!(exit.code(), Some(1), "{}", exit.said());
     assert!(exit.stderr.contains(&service.port().to_string()), "{}", exit.stderr);

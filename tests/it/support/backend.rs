@@ -19,7 +19,12 @@ use super::wait::{SOON, waited};
 pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
+    // A program that is being started holds copies of our sockets until it has become itself.
+    let bound = waited(SOON, || match socket.bind(&address.into()) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        result => Some(result),
+    });
+    bound.unwrap_or_else(|| Err(ErrorKind::AddrInUse.into()))?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }

@@ -227,8 +227,20 @@ impl Named {
 }
 
 impl Event {
+    /// What a person looks at first.
+    pub fn gist(&self) -> String {
+        let (service, remote, reason) =
+            (self.text("@serviceId"), self.text("remote"), self.reason());
+        let (data_in, data_out) = (self.data_in(), self.data_out());
+        let (retries, duration) = (self.number("retries"), self.number("duration"));
+        format!(
+            "{reason} {service} from {remote}: {data_in} in, {data_out} out, {retries} retries, \
+             {duration} ms"
+        )
+    }
+
     /// Without the service's document, which is long.
-    pub fn brief(&self) -> String {
+    fn brief(&self) -> String {
         let mut value = self.0.clone();
         if let Some(object) = value.as_object_mut() {
             object.remove("service");

@@ -87,7 +87,13 @@ impl Peer {
         stream.set_read_timeout(Some(SOON))?;
         stream.set_write_timeout(Some(SOON))?;
         let port = stream.local_addr()?.port();
-        Ok(Peer { stream, port, sent: Arc::default(), received: AtomicU64::new(0) })
+        Ok(Peer {
+            stream,
+            port,
+            born_dead: false,
+            sent: Arc::default(),
+            received: AtomicU64::new(0),
+        })
     }
 
     /// Changes how long this peer waits before it fails the test.

@@ -487,7 +487,7 @@ impl Drop for Proxy {
             eprintln!("---- the end of the proxy's log ----\n{}", tail.join("\n"));
             let events = if self.read_events { self.events() } else { Vec::new() };
             let odd = events.iter().filter(|event| !event.reason().ends_with("/relay/closed"));
-            let odd: Vec<String> = odd.map(Event::brief).take(20).collect();
+            let odd: Vec<String> = odd.map(Event::gist).take(10).collect();
             eprintln!("---- events other than clean ends ----\n{}", odd.join("\n"));
         }
         if !self.ended {
