@@ -540,6 +540,43 @@ fn bulk_both_ways_at_once() {
     proxy.finish();
 }
 
+/// Goal: an answer and its end are delivered whatever the proxy was doing when they came.
+/// Method: the client asks and ends; the proxy is stopped; the upstream answers, ends and is gone;
+/// when the proxy goes on, all its timers are due and all the data is there at once.
+#[test]
+fn an_answer_that_came_during_a_pause() {
+    let (mut proxy, service, upstream) = between();
+    for round in 0..5 {
+        let pairs: Vec<(Peer, Peer)> = (0..20)
+            .map(|_| {
+                let client = proxy.connect(&service);
+                client.send(b"GET");
+                client.fin();
+                let up = upstream.accept();
+                up.expect(b"GET");
+                up.expect_eof();
+                (client, up)
+            })
+            .collect();
+        proxy.signal(libc::SIGSTOP);
+        let mut clients = Vec::new();
+        for (client, up) in pairs {
+            up.send(b"the answer");
+            up.close();
+            clients.push(client);
+        }
+        let_pass(Duration::from_millis(400));
+        proxy.signal(libc::SIGCONT);
+        for client in clients {
+            let (bytes, end) = client.recv_to_end();
+            let answer = String::from_utf8_lossy(&bytes).into_owned();
+            assert_eq!((answer.as_str(), end), ("the answer", End::Eof), "round {round}");
+            proxy.ended(client, &service, "client/relay/closed");
+        }
+    }
+    proxy.finish();
+}
+
 /// Goal: a server that closes with unread input (which the kernel turns into a RST) still has its
 /// answer delivered.
 /// Method: the client sends 100 bytes, the upstream reads 10, answers and closes.
