@@ -1,4 +1,4 @@
-//! The configuration: [read](load), [decoded](decode) into the [document], [checked](check) into
+//! The configuration: [read](load), decoded into the [document], checked into
 //! [`checked::Checked`]. All faults are found in one run, each with its path, its line and a hint;
 //! a configuration with an error yields nothing that could be run.
 //!
@@ -10,20 +10,21 @@ pub mod checked;
 pub mod document;
 pub mod limits;
 pub mod snapshot;
+pub mod span;
 
 mod check;
 mod decode;
+mod fit;
 mod place;
 mod read;
 mod reserved;
-pub mod span;
 mod tree;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, MORE_FAULTS};
 use checked::Checked;
 
 /// What came of a configuration.
@@ -55,7 +56,8 @@ pub fn load_text(text: &str, dir: &Path) -> Loaded {
     let mut diagnostics = Vec::new();
     let decoded = decode::decode(text, &mut diagnostics);
     let checked = decoded.map(|decoded| check::check(&decoded, dir, &mut diagnostics));
-    diagnostics.sort_by_key(|finding| finding.line.unwrap_or(0));
+    // That the search ended early comes last.
+    diagnostics.sort_by_key(|finding| (finding.code == MORE_FAULTS.code, finding.line));
     let refused = diagnostics.iter().any(Diagnostic::is_error);
     Loaded { checked: checked.filter(|_| !refused), diagnostics }
 }

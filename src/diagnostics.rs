@@ -157,10 +157,17 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The text with its control characters escaped.
+/// Longest text that is shown in one piece, in characters: a key of a megabyte helps nobody.
+const SHOWN_MAX: usize = 1000;
+
+/// The text with its control characters escaped, cut off where nobody would read on.
 pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == SHOWN_MAX {
+            out.push('…');
+            break;
+        }
         if c.is_control() || is_directional(c) {
             out.extend(c.escape_unicode());
         } else {
@@ -233,6 +240,12 @@ mod tests {
              hint: did you mean `port`?\n"
         );
         assert!(finding.render("config.json", true).starts_with("\x1b[1;31merror[E101]\x1b[0m"));
+    }
+
+    #[test]
+    fn what_is_shown_is_bounded_and_cannot_be_turned_around() {
+        assert_eq!(visible(&"x".repeat(1 << 20)).chars().count(), SHOWN_MAX + 1);
+        assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
     }
 
     #[test]

@@ -122,3 +122,54 @@ fn describe(target: &Target) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(text: &str) -> (String, serde_json::Value) {
+        let loaded = config::load_text(text, Path::new("/"));
+        let (mut human, mut machine) = (Vec::new(), Vec::new());
+        write_text(&mut human, "c.json", &loaded, false).expect("a Vec takes everything");
+        write_json(&mut machine, "c.json", &loaded).expect("a Vec takes everything");
+        let machine = serde_json::from_slice(&machine).expect("one JSON object");
+        (String::from_utf8(human).expect("text"), machine)
+    }
+
+    #[test]
+    fn a_good_file_shows_what_would_run() {
+        let (human, machine) = output(
+            r#"{ "services": [ { "id": "a", "port": 7000, "interface": "::1", "rules": [ { "targets": [
+                { "host": "db", "port": 1 }, { "host": "db", "ip": "10.0.0.1", "port": 2 },
+                { "host": "[::2]", "port": 3 }, { "host": "unix:/x" } ] } ] } ] }"#,
+        );
+        let targets = ["db:1", "db/10.0.0.1:2", "[::2]:3", "unix:/x"];
+        assert_eq!(
+            human,
+            format!(
+                "c.json: good, 1 service, 0 warnings\n  [::1]:7000  a  -> {}\n",
+                targets.join(", ")
+            )
+        );
+        let expected = serde_json::json!({
+            "ok": true, "file": "c.json", "errors": 0, "warnings": 0, "diagnostics": [],
+            "services": [ { "id": "a", "name": "", "listen": "[::1]:7000", "targets": targets } ]
+        });
+        assert_eq!(machine, expected);
+    }
+
+    #[test]
+    fn a_bad_file_shows_why() {
+        let (human, machine) = output("{\n\"servces\": [] }");
+        assert!(human.starts_with("error[E101]: unknown key `servces`"), "{human}");
+        assert!(human.contains("\n  --> c.json:2  servces\n  hint: did you mean `services`?\n"));
+        assert!(human.contains("c.json: refused, 1 error, 0 warnings\n"), "{human}");
+        assert_eq!(machine["ok"], false);
+        assert_eq!(machine["services"], serde_json::json!([]));
+        let finding = &machine["diagnostics"][0];
+        assert_eq!(finding["code"], "E101");
+        assert_eq!(finding["severity"], "error");
+        assert_eq!(finding["path"], "servces");
+        assert_eq!(finding["line"], 2);
+    }
+}

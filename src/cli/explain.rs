@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::conn::ending::{self, Cause};
 use crate::diagnostics::{CODES, Code, did_you_mean, lookup, visible};
 
 /// Explains a code, or lists all. Returns the exit code: 2 for a code that is not known.
@@ -25,7 +26,7 @@ pub fn run(code: Option<&str>, list: bool) -> u8 {
 
 /// The meaning of a reason why a connection ended.
 fn reason(code: &str) -> Option<(&'static str, &'static str)> {
-    crate::conn::ending::lookup(code)
+    ending::lookup(code)
 }
 
 fn write_code(out: &mut impl Write, code: &Code) -> io::Result<()> {
@@ -35,8 +36,14 @@ fn write_code(out: &mut impl Write, code: &Code) -> io::Result<()> {
 }
 
 fn write_list(out: &mut impl Write) -> io::Result<()> {
-    for code in CODES {
+    let mut codes = CODES.to_vec();
+    codes.sort_by_key(|code| code.code);
+    for code in codes {
         writeln!(out, "{}  {:7}  {}", code.code, code.severity.word(), code.title)?;
+    }
+    writeln!(out, "\nreasons of endings (side/step/cause), by their cause:")?;
+    for cause in Cause::ALL {
+        writeln!(out, "{:12}  {}", cause.name(), cause.title())?;
     }
     Ok(())
 }
@@ -44,8 +51,10 @@ fn write_list(out: &mut impl Write) -> io::Result<()> {
 /// Says that a code is not known, and which may be meant.
 fn unknown(code: &str) -> u8 {
     let mut err = io::stderr().lock();
+    let causes = Cause::ALL.iter().map(|cause| cause.name());
+    let known = CODES.iter().map(|known| known.code).chain(causes);
     let _ = writeln!(err, "there is no code `{}`", visible(code));
-    if let Some(meant) = did_you_mean(code, CODES.iter().map(|known| known.code)) {
+    if let Some(meant) = did_you_mean(code, known) {
         let _ = writeln!(err, "did you mean `{meant}`?");
     }
     let _ = writeln!(err, "`thalweg explain --list` shows every code");

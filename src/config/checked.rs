@@ -1,5 +1,5 @@
 //! The configuration after every check has passed: plain, immutable data in the units the rest of
-//! the program works in. [`super::check`] makes it from the [document](super::document); the
+//! the program works in. `check` makes it from the [document](super::document); the
 //! control thread turns it, together with the live state it keeps, into a
 //! [`Snapshot`](super::snapshot::Snapshot).
 //!
@@ -29,7 +29,7 @@ pub struct Workers {
     pub cores: Cores,
     /// Pin each thread to its core.
     pub pin: bool,
-    /// What to do where io_uring is missing.
+    /// What to do where `io_uring` is missing.
     pub io_uring: IoUring,
 }
 
@@ -47,9 +47,9 @@ pub enum Cores {
 /// `workers.ioUring`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IoUring {
-    /// Refuse to start without io_uring (the default).
+    /// Refuse to start without `io_uring` (the default).
     Require,
-    /// Use epoll, with a warning, where io_uring is missing.
+    /// Use epoll, with a warning, where `io_uring` is missing.
     Prefer,
 }
 

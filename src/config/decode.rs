@@ -7,15 +7,17 @@
 //! Paths that were repaired are kept: [`super::check`] must not report what follows from them.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use super::document::{Document, Service};
+use super::fit::Fault;
 use super::limits::FAULTS_MAX;
 use super::place::Place;
 use super::reserved;
-use super::tree::{Fault, Node, Value, nests_too_deep};
+use super::tree::{Node, Value, nests_too_deep};
 use crate::diagnostics::{
     DUPLICATE_KEY, Diagnostic, EMPTY, MORE_FAULTS, NOT_UTF8, SYNTAX, TOO_DEEP, WRONG_TYPE,
 };
@@ -132,7 +134,7 @@ impl Shape<'_> {
                 self.broken.insert(place.to_string());
                 let message = format!("only the first {FAULTS_MAX} faults of shape are shown");
                 if !self.found.iter().any(|finding| finding.code == MORE_FAULTS.code) {
-                    self.found.push(Diagnostic::new(&MORE_FAULTS, "", message).at_line(u32::MAX));
+                    self.found.push(Diagnostic::new(&MORE_FAULTS, "", message));
                 }
                 return T::default();
             }
@@ -168,7 +170,11 @@ impl Shape<'_> {
             Fault::MissingKey { key } => Step::Key((*key).into()).append(&mut wrong),
             _ => {}
         }
+        let reported = self.broken.contains(&wrong);
         self.broken.insert(path);
+        if reported {
+            return;
+        }
         self.found.push(wording::shape(fault, &wrong).at_line(line));
     }
 }
@@ -198,7 +204,9 @@ impl Step {
                 }
                 path.push_str(key);
             }
-            Self::Index(index) => path.push_str(&format!("[{index}]")),
+            Self::Index(index) => {
+                let _ = write!(path, "[{index}]");
+            }
         }
     }
 }

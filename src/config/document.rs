@@ -1,10 +1,10 @@
 //! The configuration as the user writes it: one struct per JSON object, one field per key. These
 //! structs are what `thalweg schema` prints, so their doc comments are the reference manual.
 //!
-//! [`super::decode`] fills them and reports what does not fit. Every field has a default, also the
-//! required ones: [`super::check`] reports those as missing, together with everything else, so that
+//! `decode` fills them and reports what does not fit. Every field has a default, also the
+//! required ones: `check` reports those as missing, together with everything else, so that
 //! one forgotten key does not hide the other faults of its object. Names that the contract knows
-//! but this release does not serve are not here; see [`super::reserved`].
+//! but this release does not serve are not here; see `reserved`.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -43,7 +43,7 @@ pub struct Workers {
     pub cores: Cores,
     /// Pin each thread to its core.
     pub pin: bool,
-    /// What to do where io_uring is missing.
+    /// What to do where `io_uring` is missing.
     pub io_uring: IoUring,
 }
 
@@ -53,7 +53,7 @@ impl Default for Workers {
     }
 }
 
-/// What to do where io_uring is missing.
+/// What to do where `io_uring` is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum IoUring {
     /// Refuse to start.
@@ -75,12 +75,14 @@ pub struct Events {
 /// document is a valid service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["id", "port"]))]
 pub struct Service {
     /// Otoroshi's entity location; kept, not interpreted.
     #[serde(rename = "_loc", skip_serializing_if = "Option::is_none")]
     pub loc: Option<BTreeMap<String, serde_json::Value>>,
     /// Names the service in events, metrics and reloads. Unique in the file.
-    #[schemars(required, length(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
     pub id: Option<String>,
     /// For people.
     pub name: String,
@@ -90,7 +92,8 @@ pub struct Service {
     #[serde(default = "values::yes")]
     pub enabled: bool,
     /// The port to listen on.
-    #[schemars(required, range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u16", range(min = 1))]
     pub port: Option<u16>,
     /// The IP address to listen on; `0.0.0.0` is every IPv4 address, `::` every address.
     #[serde(default = "values::any_v4")]
@@ -156,9 +159,12 @@ impl Default for Rule {
 /// One place to connect to.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["ip"] }]))]
 pub struct Target {
-    /// A host name, an IP address, or `unix:/path` for a Unix socket.
-    #[schemars(required)]
+    /// A host name, an IP address, or `unix:/path` for a Unix socket. May be left out where `ip` is
+    /// given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub host: Option<String>,
     /// Connect to this IP address instead of resolving `host`.
     pub ip: Option<String>,

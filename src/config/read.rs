@@ -10,25 +10,31 @@ use crate::diagnostics::{Diagnostic, NOT_UTF8, TOO_LARGE, UNREADABLE};
 /// The text of the file and the absolute directory that it is in.
 pub(super) fn text(path: &Path) -> Result<(String, PathBuf), Diagnostic> {
     let (bytes, dir) = bytes(path).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+    let Some(bytes) = bytes else {
         let message = format!("the file has more than {} MiB", CONFIG_BYTES_MAX >> 20);
         return Err(Diagnostic::new(&TOO_LARGE, "", message));
-    }
+    };
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes()))?;
     Ok((text, dir))
 }
 
-/// The file's bytes, but never more than one beyond the limit: it may be a pipe or a device.
-fn bytes(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
+/// The file's bytes and directory; no bytes if there are more than the limit. It may be a pipe or a
+/// device, which do not say how long they are.
+fn bytes(path: &Path) -> io::Result<(Option<Vec<u8>>, PathBuf)> {
     let absolute = std::path::absolute(path)?;
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    if metadata.len() > CONFIG_BYTES_MAX {
+        return Ok((None, dir));
     }
     let mut bytes = Vec::new();
     file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((bytes, dir))
+    let fits = bytes.len() as u64 <= CONFIG_BYTES_MAX;
+    Ok((fits.then_some(bytes), dir))
 }
 
 /// Says why a file cannot be read, in words that do not depend on the platform.

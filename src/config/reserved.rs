@@ -80,10 +80,14 @@ pub(super) fn take_top(root: &mut Node, found: &mut Vec<Diagnostic>) {
 /// Takes the reserved keys of a service out.
 pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
     take(service, SERVICE, place, found);
-    inside(service, "limits", |limits| take(limits, LIMITS, &place.key("limits"), found));
+    inside(service, "limits", |limits| {
+        take(limits, LIMITS, &place.key("limits"), found);
+    });
     inside(service, "sni", |sni| {
         let place = place.key("sni");
-        inside(sni, "forwardsTo", |target| take(target, TARGET, &place.key("forwardsTo"), found));
+        inside(sni, "forwardsTo", |target| {
+            take(target, TARGET, &place.key("forwardsTo"), found);
+        });
     });
     let rules = place.key("rules");
     inside(service, "rules", |node| {
@@ -92,7 +96,9 @@ pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Ve
             take(rule, RULE, &place, found);
             let targets = place.key("targets");
             inside(rule, "targets", |node| {
-                each(node, |at, target| take(target, TARGET, &targets.index(at), found));
+                each(node, |at, target| {
+                    take(target, TARGET, &targets.index(at), found);
+                });
             });
         });
     });

@@ -23,7 +23,10 @@ impl Span {
     /// from any other bad string.
     pub const NAME: &'static str = "Span";
 
-    /// Reads `1h30m`. The error says what is wrong with it, to follow "`text`: ".
+    /// Reads `1h30m`.
+    ///
+    /// # Errors
+    /// What is wrong with it, to follow the text itself.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".into());

@@ -2,20 +2,15 @@
 //! line for every member and element, members in the order of the file, and keys that occur twice.
 //!
 //! It reads only text that `serde_json` has accepted, so it can be simple: where the two should
-//! ever disagree it returns `None`. It is itself a [`Deserializer`], with a [`Fault`] as error that
-//! keeps what was found and what was expected apart.
+//! ever disagree it returns `None`. [`super::fit`] makes serde's structs of it.
 
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
-use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
+use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde::{Serialize, forward_to_deserialize_any};
 
 use super::limits;
 use super::place::Place;
-use super::span::Span;
 
 /// A value and the line where it starts; a member's line is that of its key.
 #[derive(Debug)]
@@ -90,22 +85,6 @@ impl Node {
                 let node = self.walk(outer)?;
                 node.elements().get(*index).ok_or(node)
             }
-        }
-    }
-
-    /// The value as faults name it.
-    fn unexpected(&self) -> Unexpected<'_> {
-        match &self.value {
-            Value::Null => Unexpected::Unit,
-            Value::Bool(b) => Unexpected::Bool(*b),
-            Value::Number(n) => n
-                .as_u64()
-                .map(Unexpected::Unsigned)
-                .or_else(|| n.as_i64().map(Unexpected::Signed))
-                .unwrap_or_else(|| Unexpected::Float(n.as_f64().unwrap_or(f64::NAN))),
-            Value::String(s) => Unexpected::Str(s),
-            Value::Array(_) => Unexpected::Seq,
-            Value::Object(_) => Unexpected::Map,
         }
     }
 }
@@ -258,157 +237,4 @@ pub(super) fn nests_too_deep(text: &str) -> Option<u32> {
         }
     }
     None
-}
-
-/// What does not fit, with what was found and what was expected kept apart.
-#[derive(Debug)]
-pub(super) enum Fault {
-    UnknownKey { key: String, expected: &'static [&'static str] },
-    UnknownValue { value: String, expected: &'static [&'static str] },
-    MissingKey { key: &'static str },
-    WrongType { found: String, expected: String },
-    BadValue { found: String, expected: String },
-    BadDuration { message: String, bare: Option<String> },
-    Other { message: String },
-}
-
-impl Fault {
-    /// The same fault, found inside of a duration.
-    fn of_duration(self) -> Self {
-        match self {
-            Self::WrongType { found, expected } => {
-                let bare = found.strip_prefix("integer `").and_then(|n| n.strip_suffix('`'));
-                let bare = bare.map(str::to_owned);
-                Self::BadDuration { message: format!("expected {expected}, found {found}"), bare }
-            }
-            Self::Other { message } => Self::BadDuration { message, bare: None },
-            fault => fault,
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::Other { message: message.to_string() }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::WrongType { found: describe(found), expected: expected.to_string() }
-    }
-
-    fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::BadValue { found: describe(found), expected: expected.to_string() }
-    }
-
-    fn unknown_field(key: &str, expected: &'static [&'static str]) -> Self {
-        Self::UnknownKey { key: key.to_owned(), expected }
-    }
-
-    fn unknown_variant(value: &str, expected: &'static [&'static str]) -> Self {
-        Self::UnknownValue { value: value.to_owned(), expected }
-    }
-
-    fn missing_field(key: &'static str) -> Self {
-        Self::MissingKey { key }
-    }
-}
-
-/// What was found, in the words of JSON.
-fn describe(found: Unexpected<'_>) -> String {
-    match found {
-        Unexpected::Unit | Unexpected::Option => "null".into(),
-        Unexpected::Seq => "an array".into(),
-        Unexpected::Map => "an object".into(),
-        Unexpected::Float(x) => format!("the number `{x}`"),
-        Unexpected::Str(s) => {
-            let short: String = s.chars().take(60).collect();
-            let more = if short.len() < s.len() { "…" } else { "" };
-            format!("the string \"{short}{more}\"")
-        }
-        other => other.to_string(),
-    }
-}
-
-impl<'de> IntoDeserializer<'de, Fault> for &'de Node {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-impl<'de> Deserializer<'de> for &'de Node {
-    type Error = Fault;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        match &self.value {
-            Value::Null => visitor.visit_unit(),
-            Value::Bool(b) => visitor.visit_bool(*b),
-            Value::Number(n) => match (n.as_u64(), n.as_i64(), n.as_f64()) {
-                (Some(n), _, _) => visitor.visit_u64(n),
-                (_, Some(n), _) => visitor.visit_i64(n),
-                (_, _, n) => visitor.visit_f64(n.unwrap_or(f64::NAN)),
-            },
-            Value::String(s) => visitor.visit_str(s),
-            Value::Array(elements) => visitor.visit_seq(SeqDeserializer::new(elements.iter())),
-            Value::Object(members) => visitor.visit_map(MapDeserializer::new(
-                members.iter().map(|(key, node)| (key.as_str(), node)),
-            )),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if matches!(self.value, Value::Null) {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        let result = visitor.visit_newtype_struct(self);
-        if name == Span::NAME { result.map_err(Fault::of_duration) } else { result }
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        match &self.value {
-            Value::String(s) => visitor.visit_enum(StrDeserializer::new(s)),
-            _ => Err(de::Error::invalid_type(self.unexpected(), &"a string")),
-        }
-    }
-
-    // Serde's structs also read arrays, by position. A configuration has names.
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
-        match &self.value {
-            Value::Object(_) => self.deserialize_any(visitor),
-            _ => Err(de::Error::invalid_type(self.unexpected(), &"an object")),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
-        unit unit_struct seq tuple tuple_struct map identifier ignored_any
-    }
 }

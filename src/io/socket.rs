@@ -25,8 +25,8 @@ pub fn bind_listener(addr: SocketAddr) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     if addr.is_ipv6() {
-        // `::` means IPv6 only: 0.0.0.0 beside it is another listener, not a conflict.
-        socket.set_only_v6(true)?;
+        // `::` takes IPv4 as well, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(false)?;
     }
     socket.set_tcp_nodelay(true)?;
     guard_against_dead_peers(&SockRef::from(&socket))?;
@@ -44,7 +44,7 @@ pub fn probe_free(addr: SocketAddr) -> io::Result<()> {
     // Without SO_REUSEPORT; SO_REUSEADDR lets TIME_WAIT remains pass, but no listener.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(false)?;
     }
     socket.bind(&addr.into())
 }
@@ -153,7 +153,8 @@ impl RawAddr {
                 // SAFETY: the kernel wrote an AF_INET6 address here.
                 let v6 = unsafe { self.storage.v6 };
                 let ip = std::net::Ipv6Addr::from(v6.sin6_addr.s6_addr);
-                Some(SocketAddr::from((ip, u16::from_be(v6.sin6_port))))
+                // An IPv4 client of a `::` listener is an IPv4 client.
+                Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
             }
             _ => None,
         }

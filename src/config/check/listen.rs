@@ -68,7 +68,7 @@ impl Listeners<'_> {
         match rival {
             Some((rival, theirs)) if theirs == address => {
                 let other = self.describe(rival);
-                let message = format!("{} already listens on {address}", other);
+                let message = format!("{other} already listens on {address}");
                 let hint = "give one of them another port or interface, or set `enabled` to false";
                 findings.add_with(&ADDRESS_TAKEN, &port, message, hint);
             }

@@ -1,7 +1,7 @@
 //! Puts faults of syntax and shape into words: what was found, what was expected, what to do.
 
+use crate::config::fit::Fault;
 use crate::config::reserved;
-use crate::config::tree::Fault;
 use crate::diagnostics::{
     BAD_DURATION, BAD_VALUE, Diagnostic, MISSING_KEY, SYNTAX, UNKNOWN_KEY, UNKNOWN_VALUE,
     WRONG_TYPE, did_you_mean,
