@@ -452,6 +452,43 @@ fn queued_connections_of_a_removed_listener() {
     proxy.finish();
 }
 
+/// Goal: the same for a listener on which no core has accepted anything before.
+/// Method: a service is added; before its first connection the proxy is stopped, clients connect
+/// and speak, and the service is removed again; each is served all the same. Twenty times.
+#[test]
+fn queued_connections_of_a_listener_never_used() {
+    let backend = Backend::echo();
+    let fixed = Service::new("fixed", &[backend.address]);
+    let mut proxy = Proxy::start([&fixed]);
+    let mut lost = 0;
+    for round in 0..20 {
+        let brief = Service::new(&format!("brief-{round}"), &[backend.address]);
+        proxy.reload(&Config::new([&fixed, &brief]));
+        proxy.signal(libc::SIGSTOP);
+        let clients: Vec<Peer> = (0..8)
+            .map(|_| {
+                let client = proxy.connect(&brief);
+                client.send(b"queued");
+                client
+            })
+            .collect();
+        proxy.write_config(&Config::new([&fixed]));
+        proxy.signal(libc::SIGHUP);
+        proxy.signal(libc::SIGCONT);
+        for client in clients {
+            client.fin();
+            let (bytes, _) = client.recv_to_end();
+            if bytes == b"queued" {
+                proxy.ended(client, &brief, CLOSED);
+            } else {
+                lost += 1;
+            }
+        }
+    }
+    assert_eq!(lost, 0, "of 160 connections that the kernel had accepted");
+    proxy.finish();
+}
+
 /// Goal: a service whose other members change keeps its listener: not one connect is refused.
 /// Method: 50 reloads that change timeouts, limits and targets of a service under load.
 #[test]

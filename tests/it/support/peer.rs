@@ -169,7 +169,11 @@ impl Peer {
     /// Ends this direction: FIN. The other stays open.
     #[track_caller]
     pub fn fin(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("shutdown of the sending direction");
+        // On a connection that was reset there is nothing left to end.
+        match self.stream.shutdown(Shutdown::Write) {
+            Err(error) if error.kind() != ErrorKind::NotConnected => panic!("shutdown: {error}"),
+            _ => {}
+        }
     }
 
     // ---- receiving ----------------------------------------------------------------------------
