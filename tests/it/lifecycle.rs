@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::support::backend::{Backend, Manual, listen};
 use crate::support::config::{Config, Service};
+use crate::support::events;
 use crate::support::peer::Peer;
 use crate::support::proxy::{Launch, Proxy};
 use crate::support::wait::{SOON, let_pass, wait_until, wait_until_still};
@@ -338,6 +339,74 @@ fn events_are_appended() {
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("{\"earlier\":true}\n"), "{text}");
     assert!(text.contains("TcpEvent") && text.ends_with('\n'));
+}
+
+/// Goal: the events file can be rotated.
+/// Method: the file is renamed under live traffic; SIGUSR1; later events are in a new file, and none
+/// is lost between the two.
+#[test]
+fn events_are_rotated() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let mut proxy = Launch::new(Config::new([&service])).without_events().start();
+    let (file, old) = (proxy.events_file(), proxy.events_file().with_extension("1"));
+    let mut ports = Vec::new();
+    let mut run = |proxy: &mut Proxy| {
+        for _ in 0..20 {
+            let client = proxy.connect(&service);
+            say(&client, b"hello");
+            ports.push(client.port());
+            end(proxy, client, &service);
+        }
+    };
+    run(&mut proxy);
+    fs::rename(&file, &old).unwrap();
+    run(&mut proxy);
+    proxy.signal(libc::SIGUSR1);
+    wait_until("the new file", SOON, || file.exists());
+    run(&mut proxy);
+    proxy.finish();
+    let mut seen: Vec<u16> = [&old, &file]
+        .iter()
+        .flat_map(|path| events::read(path))
+        .filter_map(|e| e.client_port())
+        .collect();
+    seen.sort_unstable();
+    for port in ports {
+        assert!(
+            seen.binary_search(&port).is_ok(),
+            "the event of the client on port {port} is lost"
+        );
+    }
+    assert!(!events::read(&file).is_empty());
+}
+
+/// Goal: with `--log-format json` a program can read every line of the log.
+/// Method: start, connections, a reload, a refused reload, an end.
+#[test]
+fn log_as_json() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let config = Config::new([&service]);
+    let mut proxy = Launch::new(config.clone()).arg("--log-format").arg("json").start();
+    let client = proxy.connect(&service);
+    say(&client, b"hello");
+    end(&mut proxy, client, &service);
+    proxy.reload(&config);
+    proxy.write_text("{");
+    proxy.reload_file();
+    proxy.write_config(&config);
+    proxy.signal(libc::SIGTERM);
+    let exit = proxy.wait_exit();
+    assert_eq!(exit.code(), Some(0));
+    assert!(exit.stderr.lines().count() >= 4, "{}", exit.stderr);
+    for line in exit.stderr.lines() {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value.is_object(), "{line}");
+    }
+    assert_eq!(exit.stdout, "ready\n", "standard output says one line and no more");
+    proxy.verdict();
 }
 
 /// Goal: the service manager is told of each state.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Manual};
 use crate::support::config::Service;
 use crate::support::heavy;
 use crate::support::peer::{End, Outcome, Peer, is_reset};
@@ -245,6 +245,40 @@ fn more_bulk_than_pipes() {
         }
     });
     for client in clients {
+        proxy.ended(client, &service, CLOSED);
+    }
+    proxy.finish();
+}
+
+/// Goal: idle connections are cheap: no buffer, no pipe, no thread.
+/// Method: 3,000 connections that have each echoed some bytes; memory for each, pipes, and the end
+/// of all of them at once.
+#[test]
+fn idle_connections_are_cheap() {
+    let _alone = heavy();
+    let upstream = Manual::start();
+    let service = Service::new("svc", &[upstream.address]);
+    let mut proxy = Proxy::start([&service]);
+    let pipes = proxy.process().descriptors().pipes;
+    let pairs: Vec<(Peer, Peer)> = (0..3000)
+        .map(|_| {
+            let client = proxy.connect(&service);
+            let up = upstream.accept();
+            client.send(b"hello");
+            up.expect(b"hello");
+            up.send(b"world");
+            client.expect(b"world");
+            (client, up)
+        })
+        .collect();
+    let each = proxy.growth_kib() / 3000;
+    assert!(each <= 4, "{each} KiB for each idle connection");
+    assert_eq!(proxy.process().descriptors().pipes, pipes, "pipes for idle connections");
+    let share = proxy.process().cpu_share(Duration::from_secs(1));
+    assert!(share < 0.2, "{share} of a core for idle connections");
+    for (client, up) in pairs {
+        drop(up);
+        client.expect_eof();
         proxy.ended(client, &service, CLOSED);
     }
     proxy.finish();

@@ -601,6 +601,81 @@ fn upstream_closes_with_unread_input() {
     proxy.finish();
 }
 
+/// Goal: a reader that pauses for minutes, as a person at a terminal does, is not taken for dead:
+/// its kernel answers all the while.
+/// Method: the upstream pours until nothing moves; after 150 seconds the client reads on.
+#[test]
+#[ignore = "takes three minutes; for runs by hand"]
+fn a_reader_that_pauses() {
+    let (mut proxy, service, upstream) = between();
+    let client = proxy.connect(&service);
+    let up = upstream.accept();
+    up.set_deadline(Duration::from_secs(300));
+    let size = 32 * MIB;
+    let sent = thread::scope(|scope| {
+        let pour = scope.spawn(|| {
+            let digest = up.send_random(1, size);
+            up.fin();
+            digest
+        });
+        let_pass(Duration::from_secs(150));
+        let got = client.hash_to_eof();
+        (got, pour.join().unwrap())
+    });
+    assert_eq!(sent.0, (size, sent.1));
+    drop(up);
+    client.fin();
+    proxy.ended(client, &service, CLOSED);
+    proxy.finish();
+}
+
+/// Goal: a side that has ended in order and is then cut off, or vanishes with a RST, is noticed
+/// although nothing is read from it any more, and the other side is told.
+/// Method: FIN and, once it has been passed on, RST; each way.
+#[test]
+fn a_reset_after_an_end() {
+    let (mut proxy, service, upstream) = between();
+    for client_first in [true, false] {
+        let client = proxy.connect(&service);
+        let up = upstream.accept();
+        client.send(b"a");
+        up.expect(b"a");
+        if client_first {
+            client.fin();
+            up.expect_eof();
+            let outcome = client.rst();
+            up.expect_silence_then_reset();
+            proxy.cut(outcome, &service, "client/relay/reset");
+        } else {
+            up.fin();
+            client.expect_eof();
+            up.rst();
+            client.expect_silence_then_reset();
+            proxy.cut(client, &service, "upstream/relay/reset");
+        }
+    }
+    proxy.finish();
+}
+
+/// Goal: bytes that arrive for a side that has been reset end the connection and nothing else.
+/// Method: the client resets while the upstream, which has not noticed yet, sends; 100 times.
+#[test]
+fn data_for_a_side_that_was_reset() {
+    let (mut proxy, service, upstream) = between();
+    for _ in 0..100 {
+        let client = proxy.connect(&service);
+        let up = upstream.accept();
+        client.send(b"a");
+        up.expect(b"a");
+        let outcome = thread::scope(|scope| {
+            scope.spawn(|| while up.try_send(&[7; 5000]).is_ok() {});
+            client.rst()
+        });
+        proxy.cut(outcome, &service, "client/relay/reset");
+    }
+    proxy.finish();
+}
+
 /// Goal: urgent data, which hardly anybody uses and which wakes a poll in ways of its own, stalls
 /// nothing and spins nothing.
 /// Method: ordinary bytes around an urgent one; the ordinary ones arrive, the urgent one may.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
@@ -237,6 +238,41 @@ fn localhost_by_name() {
     proxy.finish();
 }
 
+/// Goal: `ip` decides where a target is, whatever its name resolves to.
+/// Method: a name that does not exist, with an `ip`.
+#[test]
+fn ip_beside_the_name() {
+    let backend = Backend::echo();
+    let targets = json!([
+        { "host": "no-such-host.invalid", "ip": "127.0.0.1", "port": backend.address.port() }
+    ]);
+    let service = Service::with_targets("svc", targets);
+    let mut proxy = Proxy::start([&service]);
+    let client = proxy.connect(&service);
+    round_trip(&client);
+    proxy.ended(client, &service, CLOSED);
+    proxy.finish();
+}
+
+/// Goal: IPv6 on both sides.
+/// Method: a service on `::1` with a target on `::1`; the addresses in the event.
+#[test]
+fn ipv6() {
+    let address = SocketAddr::from((Ipv6Addr::LOCALHOST, free_port()));
+    let backend = Backend::echo_on(address);
+    let mut service = Service::new("svc", &[address]).set("interface", json!("::1"));
+    service.address = SocketAddr::from((Ipv6Addr::LOCALHOST, service.port()));
+    let mut proxy = Proxy::start([&service]);
+    let client = proxy.connect(&service);
+    round_trip(&client);
+    let port = client.port();
+    proxy.ended(client, &service, CLOSED);
+    let event = proxy.event_of(port);
+    assert_eq!(event.text("remote"), format!("[::1]:{port}"));
+    assert_eq!(backend.accepted(), 1);
+    proxy.finish();
+}
+
 /// Goal: a name that does not resolve does not keep the proxy from starting; its connections are
 /// refused with a reason, and other services live.
 /// Method: a name under `.invalid`, which never resolves.
@@ -367,7 +403,7 @@ fn client_leaves_during_connect() {
 /// A listening address that never answers: its queue is full, and the kernel drops what else
 /// comes.
 struct BlackHole {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     _listener: std::net::TcpListener,
     _queue: Vec<socket2::Socket>,
 }

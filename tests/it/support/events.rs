@@ -64,7 +64,7 @@ impl Event {
         let mut faults = Vec::new();
         let mut want = |holds: bool, what: &str| {
             if !holds {
-                faults.push(format!("{what}: {}", self.0));
+                faults.push(format!("{what}: {}", self.brief()));
             }
         };
         want(self.text("@type") == "TcpEvent", "@type is TcpEvent");
@@ -152,7 +152,7 @@ impl Ledger {
                 let _ = writeln!(report, "shape: {fault}");
             }
             if !ids.insert(event.text("@id")) {
-                let _ = writeln!(report, "the @id of an earlier event: {}", event.0);
+                let _ = writeln!(report, "the @id of an earlier event: {}", event.text("@id"));
             }
         }
 
@@ -174,7 +174,7 @@ impl Ledger {
             };
             taken[index] = true;
             for fault in named.faults(&events[index]) {
-                let _ = writeln!(report, "{fault}\n    in {}", events[index].brief());
+                let _ = writeln!(report, "{fault}\n    in {}", events[index].gist());
             }
         }
 
@@ -190,8 +190,13 @@ impl Ledger {
                 let _ = writeln!(report, "{found} events for {many:?}");
             }
         }
-        for (event, _) in events.iter().zip(&taken).filter(|(_, taken)| !**taken).take(10) {
-            let _ = writeln!(report, "an event that no connection accounts for: {}", event.brief());
+        for (event, _) in events.iter().zip(&taken).filter(|(_, taken)| !**taken) {
+            let _ = writeln!(report, "an event that no connection accounts for: {}", event.gist());
+        }
+        // Whatever went wrong, the first of it tells.
+        if let Some((end, _)) = report.match_indices('\n').nth(12) {
+            report.truncate(end);
+            report.push_str("\nand more");
         }
         report
     }

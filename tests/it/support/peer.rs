@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::data::{Digest, Hasher, Random};
-use super::wait::SOON;
+use super::wait::{SOON, wait_until};
 
 /// How the other side ended its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +284,15 @@ impl Peer {
     #[track_caller]
     fn expect_end_is(&self, expected: End) {
         assert_eq!(self.expect_end(), expected, "the way the other side ended");
+    }
+
+    /// After an end that has been read already, the connection is cut: the socket gets an error.
+    #[track_caller]
+    pub fn expect_silence_then_reset(&self) {
+        wait_until("a reset after the end", SOON, || {
+            let error = self.stream.take_error().expect("SO_ERROR");
+            error.is_some_and(|error| is_reset(&error))
+        });
     }
 
     /// Nothing has come: neither a byte nor an end. Looks once, does not wait.
