@@ -125,7 +125,7 @@ fn drain_serves_what_waits() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
     let mut proxy = Proxy::start([&service]);
-    proxy.signal(libc::SIGSTOP);
+    proxy.pause();
     let clients: Vec<Peer> = (0..40)
         .map(|_| {
             let client = proxy.connect(&service);
@@ -134,7 +134,7 @@ fn drain_serves_what_waits() {
         })
         .collect();
     proxy.signal(libc::SIGTERM);
-    proxy.signal(libc::SIGCONT);
+    proxy.resume();
     let mut lost = 0;
     for client in clients {
         client.fin();

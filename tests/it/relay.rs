@@ -558,7 +558,7 @@ fn an_answer_that_came_during_a_pause() {
                 (client, up)
             })
             .collect();
-        proxy.signal(libc::SIGSTOP);
+        proxy.pause();
         let mut clients = Vec::new();
         for (client, up) in pairs {
             up.send(b"the answer");
@@ -566,7 +566,7 @@ fn an_answer_that_came_during_a_pause() {
             clients.push(client);
         }
         let_pass(Duration::from_millis(400));
-        proxy.signal(libc::SIGCONT);
+        proxy.resume();
         for client in clients {
             let (bytes, end) = client.recv_to_end();
             let answer = String::from_utf8_lossy(&bytes).into_owned();

@@ -424,7 +424,7 @@ fn queued_connections_of_a_removed_listener() {
     let mut proxy = Proxy::start([&fixed, &removed]);
     let mut lost = 0;
     for _ in 0..5 {
-        proxy.signal(libc::SIGSTOP);
+        proxy.pause();
         let clients: Vec<Peer> = (0..40)
             .map(|_| {
                 let client = proxy.connect(&removed);
@@ -434,7 +434,7 @@ fn queued_connections_of_a_removed_listener() {
             .collect();
         proxy.write_config(&without);
         proxy.signal(libc::SIGHUP);
-        proxy.signal(libc::SIGCONT);
+        proxy.resume();
         for client in clients {
             client.fin();
             let (bytes, _) = client.recv_to_end();
@@ -464,7 +464,7 @@ fn queued_connections_of_a_listener_never_used() {
     for round in 0..20 {
         let brief = Service::new(&format!("brief-{round}"), &[backend.address]);
         proxy.reload(&Config::new([&fixed, &brief]));
-        proxy.signal(libc::SIGSTOP);
+        proxy.pause();
         let clients: Vec<Peer> = (0..8)
             .map(|_| {
                 let client = proxy.connect(&brief);
@@ -474,7 +474,7 @@ fn queued_connections_of_a_listener_never_used() {
             .collect();
         proxy.write_config(&Config::new([&fixed]));
         proxy.signal(libc::SIGHUP);
-        proxy.signal(libc::SIGCONT);
+        proxy.resume();
         for client in clients {
             client.fin();
             let (bytes, _) = client.recv_to_end();

@@ -119,6 +119,16 @@ impl Process {
         old.rlim_cur
     }
 
+    /// Whether every thread is stopped by a signal.
+    pub fn is_stopped(self) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0)) else { return false };
+        let stopped = |path: std::path::PathBuf| {
+            let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        tasks.flatten().all(|task| stopped(task.path()))
+    }
+
     /// The processes that this one started.
     pub fn children(self) -> Vec<Process> {
         let path = format!("/proc/{0}/task/{0}/children", self.0);

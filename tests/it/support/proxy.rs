@@ -16,7 +16,7 @@ use super::config::{Config, Service};
 use super::events::{self, Event, Ledger};
 use super::peer::{Outcome, Peer};
 use super::process::{Descriptors, Process, raise_own_limit};
-use super::wait::{SOON, let_pass, waited};
+use super::wait::{SOON, let_pass, wait_until, waited};
 
 /// The binary that cargo built for these tests.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_thalweg");
@@ -287,6 +287,18 @@ impl Proxy {
 
     pub fn signal(&self, signal: i32) {
         self.process.signal(signal);
+    }
+
+    /// Stops the process (SIGSTOP); returns when every thread stands still.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+        wait_until("every thread to stand still", SOON, || self.process.is_stopped());
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
     }
 
     pub fn events_file(&self) -> PathBuf {
