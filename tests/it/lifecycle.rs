@@ -348,8 +348,10 @@ fn events_are_appended() {
 fn events_are_rotated() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
-    let mut proxy = Launch::new(Config::new([&service])).without_events().start();
-    let (file, old) = (proxy.events_file(), proxy.events_file().with_extension("1"));
+    let dir = tempfile::tempdir().unwrap();
+    let (file, old) = (dir.path().join("events"), dir.path().join("events.1"));
+    let config = Config::new([&service]).set("events", json!({ "file": file }));
+    let mut proxy = Launch::new(config).without_events().start();
     let mut ports = Vec::new();
     let mut run = |proxy: &mut Proxy| {
         for _ in 0..20 {

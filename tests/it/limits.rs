@@ -1,16 +1,18 @@
 //! When something runs out: refuse what is new, say which limit, keep what lives, recover alone.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::backend::{Backend, Manual};
-use crate::support::config::Service;
+use crate::support::config::{Config, Service};
 use crate::support::heavy;
 use crate::support::peer::{End, Outcome, Peer, is_reset};
-use crate::support::proxy::Proxy;
-use crate::support::wait::{SOON, wait_for, wait_until};
+use crate::support::process::own_network;
+use crate::support::proxy::{Launch, Proxy};
+use crate::support::wait::{SOON, wait_for, wait_until, wait_until_still};
 
 const CLOSED: &str = "*/relay/closed";
 
@@ -247,6 +249,117 @@ fn more_bulk_than_pipes() {
     for client in clients {
         proxy.ended(client, &service, CLOSED);
     }
+    proxy.finish();
+}
+
+/// Goal: an ordinary user's share of pipes is bounded by the kernel; beyond it bulk is copied, exactly
+/// as right.
+/// Method: the proxy runs as nobody; 400 connections are kept in mid-transfer, so that each would like
+/// a pipe in each direction, and then all end right.
+#[test]
+fn bulk_without_privileges() {
+    let _alone = heavy();
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let mut proxy = Launch::new(Config::new([&service])).unprivileged().start();
+    let clients: Vec<Peer> = (0..400).map(|_| proxy.connect(&service)).collect();
+    let size = 1 << 20;
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0_u64..)
+            .zip(&clients)
+            .map(|(seed, client)| {
+                scope.spawn(move || {
+                    let digest = client.send_random(seed, size);
+                    client.fin();
+                    digest
+                })
+            })
+            .collect();
+        // Nobody reads yet: the echo fills every buffer on the way back.
+        let all_sent = || clients.iter().map(Peer::sent).sum();
+        wait_until_still("the echo", Duration::from_millis(300), all_sent);
+        let readers: Vec<_> =
+            clients.iter().map(|client| scope.spawn(|| client.hash_to_eof())).collect();
+        for (sender, reader) in senders.into_iter().zip(readers) {
+            assert_eq!(reader.join().unwrap(), (size, sender.join().unwrap()));
+        }
+    });
+    for client in clients {
+        proxy.ended(client, &service, CLOSED);
+    }
+    proxy.finish();
+}
+
+/// Goal: when the ports towards one target are used up, the surplus is refused with a reason, what
+/// lives lives on, and new connections work as soon as ports are free.
+/// Method: in a network of its own with 50 ephemeral ports, 60 clients from different addresses;
+/// some are served, the others refused; all end; then another is served.
+#[test]
+fn ports_run_out() {
+    own_network();
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40049").expect("sysctl");
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]).set("retries", json!(0));
+    let mut proxy = Proxy::start([&service]);
+    let from = |last: u8| {
+        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, last), 0));
+        Peer::try_connect_with(service.address, |socket| socket.bind(&source.into()))
+            .expect("connect")
+    };
+    let mut served = Vec::new();
+    let mut refused = 0;
+    for last in 1..=60 {
+        let client = from(last);
+        if was_served(&client) {
+            served.push(client);
+        } else {
+            refused += 1;
+            proxy.ended_many(1, "us/connect/ports");
+        }
+    }
+    // The clients' own ports are of the same fifty: how many are left differs from run to run.
+    assert!(served.len() >= 10 && refused >= 10, "{} served, {refused} refused", served.len());
+    for client in served {
+        say(&client, b"alive");
+        client.fin();
+        client.expect_eof();
+        proxy.ended_many(1, CLOSED);
+    }
+    let again = wait_for("a free port", SOON, || {
+        let client = from(61);
+        if was_served(&client) {
+            return Some(client);
+        }
+        proxy.ended_many(1, "us/connect/ports");
+        None
+    });
+    again.fin();
+    again.expect_eof();
+    proxy.ended_many(1, CLOSED);
+    proxy.finish();
+}
+
+/// Goal: a target that no route leads to is passed over at once, and named as such.
+/// Method: in a network of nothing but loopback, an address of the documentation range; with and
+/// without a second target.
+#[test]
+fn no_route_to_the_target() {
+    own_network();
+    let backend = Backend::echo();
+    let nowhere = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 80));
+    let service = Service::new("svc", &[nowhere, backend.address]);
+    let alone = Service::new("alone", &[nowhere]);
+    let mut proxy = Proxy::start([&service, &alone]);
+    for _ in 0..4 {
+        let client = proxy.connect(&service);
+        say(&client, b"hello");
+        client.fin();
+        client.expect_eof();
+        proxy.ended(client, &service, CLOSED);
+    }
+    let client = proxy.connect(&alone);
+    client.expect_end();
+    proxy.ended(client, &alone, "upstream/connect/*");
     proxy.finish();
 }
 

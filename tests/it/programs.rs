@@ -14,6 +14,7 @@ use crate::support::data::{Digest, Random};
 use crate::support::heavy;
 use crate::support::peer::Peer;
 use crate::support::ports::{free_port, loopback};
+use crate::support::process::is_root;
 use crate::support::proxy::{Exit, Proxy, collect, kill_group, run_to_end};
 use crate::support::wait::{SOON, waited};
 
@@ -64,11 +65,6 @@ fn missing(program: &str, error: &std::io::Error) -> ! {
 
 fn temp() -> TempDir {
     tempfile::Builder::new().prefix("thalweg-it-").tempdir().unwrap()
-}
-
-fn is_root() -> bool {
-    // SAFETY: geteuid(2) has no argument and cannot fail.
-    unsafe { libc::geteuid() == 0 }
 }
 
 /// Runs a client program, which must succeed.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::process::Command;
 use std::time::Duration;
 
 use super::wait::let_pass;
@@ -147,4 +148,21 @@ pub fn raise_own_limit() {
         limit.rlim_cur = limit.rlim_max;
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
     }
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: geteuid(2) has no argument and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Gives this thread, and all threads and programs it starts from now on, a network of its own with
+/// nothing but a loopback interface. Needs root.
+pub fn own_network() {
+    // SAFETY: unshare(2) takes flags and touches no memory of ours.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    let error = io::Error::last_os_error();
+    assert_eq!(result, 0, "a network namespace: {error}; this test needs root");
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let up = up.unwrap_or_else(|error| panic!("ip: {error}; scripts/test installs it"));
+    assert!(up.success(), "loopback up: {up}");
 }

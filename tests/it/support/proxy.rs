@@ -1,7 +1,8 @@
 //! The proxy under test: the real binary in a directory of its own, and the verdict at the end.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,7 +16,7 @@ use super::backend::Backend;
 use super::config::{Config, Service};
 use super::events::{self, Event, Ledger};
 use super::peer::{Outcome, Peer};
-use super::process::{Descriptors, Process, raise_own_limit};
+use super::process::{Descriptors, Process, is_root, raise_own_limit};
 use super::wait::{SOON, let_pass, wait_until, waited};
 
 /// The binary that cargo built for these tests.
@@ -83,6 +84,7 @@ pub struct Launch {
     environment: Vec<(String, String)>,
     stderr: Option<Stdio>,
     wrapper: Vec<String>,
+    nobody: bool,
     events: bool,
 }
 
@@ -94,6 +96,7 @@ impl Launch {
             environment: Vec::new(),
             stderr: None,
             wrapper: Vec::new(),
+            nobody: false,
             events: true,
         }
     }
@@ -122,6 +125,14 @@ impl Launch {
     #[must_use]
     pub fn wrapped(mut self, program: &[&str]) -> Launch {
         self.wrapper = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Runs as the user `nobody`, who has no capabilities and is bound by the limits on pipes. Needs
+    /// root; anybody else has no capabilities anyway.
+    #[must_use]
+    pub fn unprivileged(mut self) -> Launch {
+        self.nobody = is_root();
         self
     }
 
@@ -159,7 +170,17 @@ impl Launch {
         fs::write(&file, self.config.clone().with(&canary).text()).expect("configuration");
 
         let mut words = self.wrapper.clone();
-        words.push(BINARY.to_owned());
+        if self.nobody {
+            // The binary may lie where only its builder may go.
+            let copy = dir.path().join("thalweg");
+            fs::copy(BINARY, &copy).expect("copy of the binary");
+            fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("permissions");
+            let drop_all = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+            words.extend(drop_all.map(str::to_owned));
+            words.push(copy.to_string_lossy().into_owned());
+        } else {
+            words.push(BINARY.to_owned());
+        }
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -312,7 +333,11 @@ impl Proxy {
     /// The event of the connection from this port, once it is there.
     #[track_caller]
     pub fn event_of(&self, port: u16) -> Event {
-        let find = || self.events().into_iter().find(|event| event.client_port() == Some(port));
+        // A canary over the other address family may have had the same port.
+        let is_it = |event: &Event| {
+            event.client_port() == Some(port) && event.text("@serviceId") != "canary"
+        };
+        let find = || self.events().into_iter().find(is_it);
         waited(SOON, find).unwrap_or_else(|| panic!("no event for the client on port {port}"))
     }
 
