@@ -11,10 +11,12 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use crate::config::limits;
+use crate::config::snapshot::Service;
 use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::live::Live;
 use crate::conn::{self, account};
@@ -41,10 +43,17 @@ impl Switch {
 }
 
 /// Accepts on a listening socket until switched off, or until somebody shut the socket down.
-pub async fn run(core: Rc<Core>, addr: SocketAddr, fd: RawFd, switch: Rc<Switch>) {
+pub async fn run(
+    core: Rc<Core>,
+    addr: SocketAddr,
+    fd: RawFd,
+    service: Option<Arc<Service>>,
+    switch: Rc<Switch>,
+) {
     // The descriptor is the control thread's and goes back to it below, unclosed.
     let Ok(listener) = Sock::new(system::borrow_listener(fd)) else { return };
-    let mut service = None;
+    // Version 0: older than any snapshot.
+    let mut service = service.map(|service| Current { version: 0, service: Rc::new(service) });
     let mut open = true;
     while open {
         let mut readable = pin!(listener.readable());
@@ -149,7 +158,7 @@ fn refresh<'a>(
     core.with_snapshot(|snapshot| {
         if current.as_ref().is_none_or(|current| current.version != snapshot.version) {
             if let Some(service) = snapshot.services.get(&addr) {
-                let service = Rc::new(std::sync::Arc::clone(service));
+                let service = Rc::new(Arc::clone(service));
                 *current = Some(Current { version: snapshot.version, service });
             }
         }
@@ -164,7 +173,11 @@ fn begin(core: &Rc<Core>, service: &ServiceRef, client: OwnedFd, peer: RawAddr) 
     core.enter(&live);
     let panics = injected_panic(core);
     match Sock::new(client) {
-        Ok(client) => rt::spawn(conn::serve(Rc::clone(core), live, client, panics)),
+        Ok(client) => {
+            // From now on, for a core that dies before the task has run once.
+            live.holds(client.fd(), -1);
+            rt::spawn(conn::serve(Rc::clone(core), live, client, panics));
+        }
         Err(error) => {
             tracing::debug!(%error, "a connection cannot be polled");
             account::close(core, &live, Ending::us(Step::Accept, Cause::Descriptors));

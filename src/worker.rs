@@ -82,8 +82,10 @@ impl Fault {
 /// What the control thread tells a core.
 #[derive(Debug)]
 pub enum Command {
-    /// Accept from this listening socket, which stays the control thread's, for this address.
-    Listen(SocketAddr, RawFd),
+    /// Accept from this listening socket, which stays the control thread's, for this address. The
+    /// service comes along: a later reload may have taken it out of the snapshot before the core
+    /// gets to its first accept.
+    Listen(SocketAddr, RawFd, Option<Arc<Service>>),
     /// Take what is queued, then let the socket go and answer [`Notice::Unlistened`].
     Unlisten(SocketAddr),
     /// Close the connections of a removed service when this many ticks have passed.
@@ -231,6 +233,8 @@ impl Core {
         bell: system::Bell,
     ) -> Self {
         let counters = process.counters.get(index).cloned().unwrap_or_default();
+        // The successor of a core that died goes on where that one stopped: names stay unique.
+        let sequence = Cell::new(counters.accepted.get());
         Self {
             index,
             counters,
@@ -244,7 +248,7 @@ impl Core {
             events: RefCell::default(),
             accepting: RefCell::default(),
             notices,
-            sequence: Cell::new(0),
+            sequence,
             finishing: Cell::new(false),
             bell,
             process,
@@ -341,10 +345,10 @@ async fn run(core: Rc<Core>, mailbox: Receiver<Command>, bell: OwnedFd) {
 
 fn obey(core: &Rc<Core>, command: Command) {
     match command {
-        Command::Listen(addr, fd) => {
+        Command::Listen(addr, fd, service) => {
             let switch = Rc::new(Switch::default());
             core.accepting.borrow_mut().insert(addr, Rc::clone(&switch));
-            rt::spawn(accept::run(Rc::clone(core), addr, fd, switch));
+            rt::spawn(accept::run(Rc::clone(core), addr, fd, service, switch));
         }
         Command::Unlisten(addr) => {
             let switch = core.accepting.borrow_mut().remove(&addr);

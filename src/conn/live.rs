@@ -197,7 +197,7 @@ impl Live {
         // After one direction has ended nothing is read on that side, so a reset of it would go
         // unseen until the other side sends.
         if half_closed && idle > 0 {
-            let gone = |fd| system::with_fd(fd, socket::is_closed);
+            let gone = |fd| system::with_fd(fd, socket::is_reset);
             if gone(upstream) || gone(self.client.get()) {
                 self.cut(Cause::Reset);
             }

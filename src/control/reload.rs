@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::config::checked::{Checked, OnRemoved};
 use crate::config::limits;
-use crate::config::snapshot::{Kept, ServiceState, Snapshot};
+use crate::config::snapshot::{Kept, Service, ServiceState, Snapshot};
 use crate::config::{self};
 use crate::control::cores::Cores;
 use crate::control::events::{self, ToWriter};
@@ -107,8 +107,12 @@ impl Served {
     /// Gives a core all its listeners.
     pub fn introduce(&self, core: usize, cores: &Cores) {
         for (addr, fd) in self.listeners.of_core(core) {
-            cores.send(core, Command::Listen(addr, fd));
+            cores.send(core, Command::Listen(addr, fd, self.service_at(addr)));
         }
+    }
+
+    fn service_at(&self, addr: SocketAddr) -> Option<Arc<Service>> {
+        self.process.snapshot.load().services.get(&addr).map(Arc::clone)
     }
 
     /// Reads the file again and serves what it says, or says why not and changes nothing.
@@ -156,10 +160,13 @@ impl Served {
         if checked == self.checked {
             return Ok(Change::default());
         }
+        let process = Arc::clone(&self.process);
         let listen = |addr, listeners: &Listeners| {
+            let snapshot = process.snapshot.load();
+            let service = snapshot.services.get(&addr);
             for core in 0..cores.len() {
                 if let Some(fd) = listeners.socket(addr, core) {
-                    cores.send(core, Command::Listen(addr, fd));
+                    cores.send(core, Command::Listen(addr, fd, service.map(Arc::clone)));
                 }
             }
         };

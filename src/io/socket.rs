@@ -309,6 +309,15 @@ pub fn unacknowledged(fd: RawFd) -> usize {
     result.ok().and_then(|_| usize::try_from(queued).ok()).unwrap_or(0)
 }
 
+/// True when the socket holds an error that nobody has taken yet: a reset came. (The TCP state is no
+/// answer: a socket that ended first and in order is in TCP_CLOSE too, with bytes still to read.)
+pub fn is_reset(fd: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: `poll` is one valid pollfd; poll(2) with no timeout returns at once.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLERR != 0
+}
+
 /// True when TCP has given the connection up (a reset came, or it was never one).
 pub fn is_closed(fd: BorrowedFd<'_>) -> bool {
     const TCP_CLOSE: u8 = 7;

@@ -1,0 +1,285 @@
+//! What a person types: exit codes, machine-readable diagnostics, explanations, examples.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::backend::listen;
+use crate::support::config::{Config, Service};
+use crate::support::peer::Peer;
+use crate::support::ports::loopback;
+use crate::support::proxy::{BINARY, Exit, collect, kill_group, thalweg};
+use crate::support::wait::{SOON, waited};
+
+/// A directory with this text as `thalweg.json`.
+fn file_of(text: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thalweg.json"), text).unwrap();
+    dir
+}
+
+fn check(text: &str, more: &[&str]) -> Exit {
+    let dir = file_of(text);
+    thalweg(dir.path(), &[&["check", "-c", "thalweg.json"], more].concat())
+}
+
+/// The diagnostics that `check --json` prints: a list, or the member of that name.
+fn diagnostics(exit: &Exit) -> Vec<Value> {
+    let value: Value = match serde_json::from_str(&exit.stdout) {
+        Ok(value) => value,
+        Err(error) => panic!("check --json printed no JSON: {error}: {}", exit.said()),
+    };
+    let list = value.get("diagnostics").unwrap_or(&value);
+    list.as_array().cloned().unwrap_or_else(|| panic!("no list of diagnostics: {value}"))
+}
+
+fn good() -> Config {
+    Config::new([&Service::new("svc", &[loopback(1)])])
+}
+
+fn faulty() -> String {
+    let service = Service::new("svc", &[loopback(1)])
+        .set("tls", json!("Sometimes"))
+        .set("timeouts", json!({ "idle": "soon" }))
+        .set("prot", json!(5));
+    Config::new([&service]).text()
+}
+
+/// Goal: `check` tells good from bad from misuse by its exit code, and binds nothing.
+/// Method: a good file, also while its port is taken; bad ones; no file; no argument.
+#[test]
+fn check_exit_codes() {
+    let service = Service::new("svc", &[loopback(1)]);
+    let _taken = listen(service.address, 1).unwrap();
+    let exit = check(&Config::new([&service]).text(), &[]);
+    assert_eq!(exit.code(), Some(0), "{}", exit.said());
+    for text in ["", "{", "[]", "{\"services\":5}", &faulty()] {
+        let exit = check(text, &[]);
+        assert_eq!(exit.code(), Some(1), "{text:?}: {}", exit.said());
+        assert!(!exit.said().is_empty(), "{text:?}: says why");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let exit = thalweg(dir.path(), &["check", "-c", "missing.json"]);
+    assert_eq!(exit.code(), Some(1), "{}", exit.said());
+    assert!(exit.said().contains("missing.json"), "{}", exit.said());
+    for arguments in [&["check"][..], &["check", "--no-such"], &["no-such-command"], &["run"]] {
+        let exit = thalweg(dir.path(), arguments);
+        assert_eq!(exit.code(), Some(2), "{arguments:?}: {}", exit.said());
+    }
+}
+
+/// Goal: all faults are reported in one run, each with its place, for people and for programs.
+/// Method: three faults in one file, as text and as JSON.
+#[test]
+fn check_reports_all_faults() {
+    let exit = check(&faulty(), &[]);
+    for word in ["tls", "idle", "prot"] {
+        assert!(exit.said().contains(word), "{word} in: {}", exit.said());
+    }
+    let exit = check(&faulty(), &["--json"]);
+    assert_eq!(exit.code(), Some(1));
+    let found = diagnostics(&exit);
+    assert!(found.len() >= 3, "{}", exit.stdout);
+    for one in &found {
+        assert!(one["code"].as_str().is_some_and(|code| code.len() > 2), "{one}");
+        assert!(["info", "warn", "error"].contains(&one["severity"].as_str().unwrap()), "{one}");
+        assert!(!one["message"].as_str().expect("a message").is_empty());
+        assert!(one["path"].is_string(), "{one}");
+        assert!(one["line"].is_u64() || one["line"].is_null(), "{one}");
+    }
+    for path in ["services[0].tls", "services[0].timeouts.idle"] {
+        assert!(found.iter().any(|one| one["path"] == path), "{path} in: {}", exit.stdout);
+    }
+    let exit = check(&good().text(), &["--json"]);
+    assert_eq!(exit.code(), Some(0), "{}", exit.said());
+    assert!(diagnostics(&exit).iter().all(|one| one["severity"] != "error"));
+}
+
+/// Goal: a misspelt member or value comes with what was probably meant.
+/// Method: one letter missing in each.
+#[test]
+fn check_says_what_was_meant() {
+    let misspelt = [
+        ("interfce", json!("127.0.0.1"), "interface"),
+        ("onRemoved", json!("Kep"), "Keep"),
+        ("tls", json!("PassTrough"), "PassThrough"),
+    ];
+    for (member, value, meant) in misspelt {
+        let service = Service::new("svc", &[loopback(1)]).set(member, value);
+        let exit = check(&Config::new([&service]).text(), &[]);
+        assert_eq!(exit.code(), Some(1), "{member}: {}", exit.said());
+        assert!(exit.said().contains(meant), "{meant} in: {}", exit.said());
+    }
+}
+
+/// Goal: no file, however broken, makes `check` panic or accept it.
+/// Method: a good file cut at every 7th byte, and with each of its lines left out: `check` says 0
+/// or 1, and never speaks of a panic.
+#[test]
+fn check_survives_broken_files() {
+    let text = good().text();
+    let cut = (0..text.len() - 2).step_by(7).map(|at| text[..at].to_owned());
+    let lines: Vec<&str> = text.lines().collect();
+    let without = (0..lines.len()).map(|at| {
+        let kept = lines.iter().enumerate().filter(|(index, _)| *index != at);
+        kept.map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
+    });
+    let dir = tempfile::tempdir().unwrap();
+    for (index, text) in cut.map(|text| (true, text)).chain(without.map(|text| (false, text))) {
+        fs::write(dir.path().join("thalweg.json"), &text).unwrap();
+        let exit = thalweg(dir.path(), &["check", "-c", "thalweg.json"]);
+        let fits = if index { exit.code() == Some(1) } else { matches!(exit.code(), Some(0 | 1)) };
+        assert!(fits && !exit.said().contains("panic"), "{text}\n{}: {}", exit.status, exit.said());
+    }
+}
+
+/// Goal: every code that a diagnostic or an event shows is explained; others are said to be
+/// unknown.
+/// Method: the codes of a faulty file, one reason, and a code that does not exist.
+#[test]
+fn explain() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = diagnostics(&check(&faulty(), &["--json"]));
+    for one in &found {
+        let code = one["code"].as_str().unwrap();
+        let exit = thalweg(dir.path(), &["explain", code]);
+        assert_eq!(exit.code(), Some(0), "{code}: {}", exit.said());
+        assert!(exit.stdout.len() > 40, "{code} deserves a sentence: {}", exit.stdout);
+    }
+    let reasons = [
+        "client/relay/closed",
+        "upstream/relay/closed",
+        "client/relay/reset",
+        "upstream/relay/reset",
+        "upstream/connect/refused",
+    ];
+    for reason in reasons {
+        let exit = thalweg(dir.path(), &["explain", reason]);
+        assert_eq!(exit.code(), Some(0), "{reason}: {}", exit.said());
+    }
+    for unknown in ["E9999", "nobody/does/this"] {
+        let exit = thalweg(dir.path(), &["explain", unknown]);
+        assert_eq!(exit.code(), Some(2), "{unknown}: {}", exit.said());
+    }
+}
+
+/// Goal: the schema is one, and speaks of the members of the contract.
+/// Method: parse it.
+#[test]
+fn schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let exit = thalweg(dir.path(), &["schema"]);
+    assert_eq!(exit.code(), Some(0), "{}", exit.said());
+    let schema: Value = serde_json::from_str(&exit.stdout).expect("JSON");
+    assert!(schema["$schema"].is_string(), "says which dialect");
+    for member in ["workers", "events", "services"] {
+        assert!(schema["properties"][member].is_object(), "{member}");
+    }
+}
+
+/// Goal: the help names every command, and every command has a help of its own.
+/// Method: the contract's commands; those that `--help` lists.
+#[test]
+fn help() {
+    let dir = tempfile::tempdir().unwrap();
+    let exit = thalweg(dir.path(), &["--help"]);
+    assert_eq!(exit.code(), Some(0), "{}", exit.said());
+    let listed: Vec<&str> = exit
+        .stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.trim().is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    for command in ["run", "check", "explain", "schema", "demo"] {
+        assert!(listed.contains(&command), "{command} in: {}", exit.stdout);
+    }
+    for command in listed {
+        let exit = thalweg(dir.path(), &["help", command]);
+        assert_eq!(exit.code(), Some(0), "{command}: {}", exit.said());
+    }
+    let exit = thalweg(dir.path(), &["--version"]);
+    assert_eq!(exit.stdout.trim(), concat!("thalweg ", env!("CARGO_PKG_VERSION")));
+}
+
+/// Goal: every example passes.
+/// Method: `check` on each file of `config/`.
+#[test]
+fn examples() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let entries = fs::read_dir(&folder).expect("the folder of examples");
+    let mut count = 0;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            count += 1;
+            let exit = thalweg(&folder, &["check", "-c", path.to_str().unwrap()]);
+            assert_eq!(exit.code(), Some(0), "{}: {}", path.display(), exit.said());
+        }
+    }
+    assert!(count > 0, "there are examples");
+}
+
+/// Goal: somebody who has just built it can see it work.
+/// Method: `demo` prints commands that name addresses; on one of them, what is sent comes back.
+#[test]
+fn demo() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .arg("demo")
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().expect("start");
+    let stdout = collect(child.stdout.take().unwrap());
+    let stderr = collect(child.stderr.take().unwrap());
+    let came_back = waited(SOON, || {
+        if child.try_wait().unwrap().is_some() {
+            return Some(false);
+        }
+        ports_named_in(&stdout.text()).into_iter().any(answers).then_some(true)
+    });
+    kill_group(&mut child);
+    let said = format!("{}{}", stdout.to_end(), stderr.to_end());
+    assert_eq!(came_back, Some(true), "{said}");
+}
+
+/// The numbers after `127.0.0.1` or `localhost` and a colon or a blank.
+fn ports_named_in(text: &str) -> Vec<u16> {
+    let after =
+        |host| text.split(host).skip(1).map(|rest: &str| rest.trim_start_matches([':', ' ']));
+    let digits = |rest: &str| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    };
+    after("127.0.0.1").chain(after("localhost")).filter_map(digits).collect()
+}
+
+/// Whether what is sent to this port comes back, with or without a greeting before.
+fn answers(port: u16) -> bool {
+    let Ok(peer) = Peer::try_connect(loopback(port)) else {
+        return false;
+    };
+    peer.set_deadline(std::time::Duration::from_secs(1));
+    if peer.try_send(b"thalweg-demo\n").is_err() {
+        return false;
+    }
+    let mut all = Vec::new();
+    while let Ok(bytes) = peer.try_recv() {
+        if bytes.is_empty() {
+            break;
+        }
+        all.extend_from_slice(&bytes);
+        if String::from_utf8_lossy(&all).contains("thalweg-demo") {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,39 @@
+//! The whole program under test: the real binary, started as a user starts it, between scripted
+//! peers and real programs. One test binary, one module for each promise.
+//!
+//! Every test opens with its goal and method, has its own proxy, its own directory and its own
+//! ports, waits for conditions and never for time, and ends with the same verdict:
+//! [`support::proxy::Proxy::finish`]. That verdict finds more than the test itself does: one event
+//! for each connection with the right reason and the right byte counts, no descriptor left, no
+//! memory grown, nothing in the log, and a canary that still sings.
+//!
+//! `scripts/test` installs the programs that some tests need.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::pedantic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::restriction,
+    missing_debug_implementations,
+    missing_docs,
+    unreachable_pub,
+    unsafe_code,
+    reason = "a test that fails says so by panicking; the harness sits on raw sockets and signals"
+)]
+
+mod support;
+
+mod churn;
+mod cli;
+mod lifecycle;
+mod limits;
+mod panics;
+mod programs;
+mod readme;
+mod relay;
+mod reload;
+mod timeouts;
+mod upstream;
