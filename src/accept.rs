@@ -156,11 +156,11 @@ fn refresh<'a>(
     current: &'a mut Option<Current>,
 ) -> Option<&'a ServiceRef> {
     core.with_snapshot(|snapshot| {
-        if current.as_ref().is_none_or(|current| current.version != snapshot.version) {
-            if let Some(service) = snapshot.services.get(&addr) {
-                let service = Rc::new(Arc::clone(service));
-                *current = Some(Current { version: snapshot.version, service });
-            }
+        if current.as_ref().is_none_or(|current| current.version != snapshot.version)
+            && let Some(service) = snapshot.services.get(&addr)
+        {
+            let service = Rc::new(Arc::clone(service));
+            *current = Some(Current { version: snapshot.version, service });
         }
     });
     current.as_ref().map(|current| &current.service)

@@ -22,7 +22,7 @@ use std::task::Poll;
 
 use crate::rt::{self, Sock};
 use crate::worker::Core;
-use ending::{Cause, Ending, Side, Step};
+use ending::{Cause, Ending, Step};
 use live::Live;
 
 /// Serves one accepted connection to its end.
@@ -70,14 +70,9 @@ async fn unless_cut<T>(
     let mut future = pin!(future);
     poll_fn(|cx| {
         if let Some(cause) = live.is_cut(cx.waker()) {
-            return Poll::Ready(Err(Ending { side: cut_side(cause), step, cause }));
+            return Poll::Ready(Err(Ending::us(step, cause)));
         }
         future.as_mut().poll(cx).map(Ok)
     })
     .await
-}
-
-/// Whose doing a cut is: the sweep finds resets that nobody else would see.
-fn cut_side(cause: Cause) -> Side {
-    if cause == Cause::Reset { Side::Upstream } else { Side::Us }
 }

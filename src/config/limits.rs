@@ -49,9 +49,11 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(120);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which the peer is dead: 120 + 5 × 15 = 195 s at most.
 pub const KEEPALIVE_PROBES: u32 = 5;
-/// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged before the peer is dead. It also
-/// replaces the count of keepalive probes, so it must not be below their sum of 75 s.
-pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a peer may leave bytes or window probes unacknowledged before it is dead. Long enough
+/// for a route to fail over or a machine to be migrated. Also the least `TCP_USER_TIMEOUT`.
+pub const DEAD_AFTER: Duration = Duration::from_secs(120);
+/// Ticks between two looks at whether the peers of a silent connection are dead.
+pub const DEAD_CHECK_TICKS: u32 = 100;
 /// Connections taken from a listener's queue in one go, before others get their turn.
 pub const ACCEPT_BATCH: usize = 64;
 /// Pause of a listener after the process ran out of descriptors or memory for sockets.

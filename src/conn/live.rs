@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::config::limits;
 use crate::config::snapshot::ServiceState;
 use crate::conn::ending::Cause;
 use crate::io::socket::{self, RawAddr};
@@ -41,6 +42,8 @@ pub struct Live {
     /// Directions in which bytes wait for a receiver.
     stuck: Cell<u8>,
     last: Cell<u32>,
+    /// When its peers were last looked at, in ticks.
+    looked: Cell<u32>,
     close_at: Cell<u32>,
     removed: Cell<bool>,
     cut: Cell<Option<Cause>>,
@@ -56,7 +59,7 @@ impl Live {
     pub const SPLICED: u8 = 1;
     /// One direction has ended.
     pub const HALF_CLOSED: u8 = 2;
-    /// The upstream socket has its keepalive.
+    /// The sockets are guarded against dead peers.
     const GUARDED: u8 = 4;
     /// The upstream is a TCP socket.
     pub const TCP: u8 = 8;
@@ -80,6 +83,7 @@ impl Live {
             flags: Cell::new(0),
             stuck: Cell::new(0),
             last: Cell::new(now),
+            looked: Cell::new(now),
             close_at: Cell::new(now.saturating_add(service.ticks.lifetime)),
             removed: Cell::new(false),
             cut: Cell::new(None),
@@ -190,17 +194,30 @@ impl Live {
         if upstream == NONE || !self.has(Self::TCP) {
             return;
         }
+        let sockets = [self.client.get(), upstream];
         if !self.has(Self::GUARDED) {
             self.set(Self::GUARDED);
-            system::with_fd(upstream, socket::guard_upstream);
+            let limit = self.service.spec.timeouts.idle;
+            for fd in sockets {
+                system::with_fd(fd, |fd| socket::guard(fd, limit));
+            }
+        }
+        let dead_ticks = limits::DEAD_AFTER.as_millis() / limits::TICK.as_millis();
+        if u128::from(idle) >= dead_ticks
+            && now.saturating_sub(self.looked.get()) >= limits::DEAD_CHECK_TICKS
+        {
+            self.looked.set(now);
+            if sockets.iter().any(|fd| system::with_fd(*fd, socket::is_dead)) {
+                self.cut(Cause::Dead);
+            }
         }
         // After one direction has ended nothing is read on that side, so a reset of it would go
         // unseen until the other side sends.
-        if half_closed && idle > 0 {
-            let gone = |fd| system::with_fd(fd, socket::is_reset);
-            if gone(upstream) || gone(self.client.get()) {
-                self.cut(Cause::Reset);
-            }
+        if half_closed
+            && idle > 0
+            && sockets.iter().any(|fd| system::with_fd(*fd, socket::is_reset))
+        {
+            self.cut(Cause::Reset);
         }
     }
 

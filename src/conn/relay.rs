@@ -16,12 +16,12 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
 use crate::config::limits;
-use crate::conn::cut_side;
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::io::{socket, system};
@@ -36,10 +36,10 @@ pub async fn both_ways(core: &Core, live: &Live, client: &Sock, upstream: Sock) 
     let ending = |side, cause| Ending { side, step: Step::Relay, cause };
     let ending = match end {
         End::Clean(first) => ending(first, Cause::Closed),
-        End::Cut(cause) if cause != Cause::Reset => ending(cut_side(cause), cause),
-        // The sweep saw a reset where nothing was being read.
-        End::Cut(cause) if is_closed(client) => ending(Side::Client, cause),
-        End::Cut(cause) => ending(Side::Upstream, cause),
+        // The sweep saw a reset where nothing was being read, or a peer that answers no more.
+        End::Cut(cause @ Cause::Reset) => ending(failed_side(client, socket::is_reset), cause),
+        End::Cut(cause @ Cause::Dead) => ending(failed_side(client, socket::is_dead), cause),
+        End::Cut(cause) => ending(Side::Us, cause),
         End::Broken(fault) => ending(fault.side, fault.cause),
     };
     match ending.side {
@@ -333,6 +333,10 @@ async fn flush(live: &Live, to: &Sock) {
         }
         left = now;
     }
+}
+
+fn failed_side(client: &Sock, failed: impl FnOnce(BorrowedFd<'_>) -> bool) -> Side {
+    if system::with_fd(client.fd(), failed) { Side::Client } else { Side::Upstream }
 }
 
 fn is_closed(sock: &Sock) -> bool {

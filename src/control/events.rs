@@ -55,7 +55,9 @@ fn write(inbox: &Receiver<ToWriter>) {
                 }
                 let Some(out) = &mut file else { continue };
                 // One line a change of state, not one an event.
-                match out.write_all(&lines) {
+                // After a failure the file may end in half a line.
+                let start: &[u8] = if failing { b"\n" } else { b"" };
+                match out.write_all(start).and_then(|()| out.write_all(&lines)) {
                     Ok(()) if failing => {
                         failing = false;
                         tracing::info!("events are written again");

@@ -19,7 +19,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::config::limits;
-use crate::config::snapshot::ServiceState;
+use crate::config::snapshot::{Service, ServiceState};
 use crate::io::socket;
 
 /// All listening sockets of the process.
@@ -40,6 +40,8 @@ struct Leaving {
     sockets: Sockets,
     until: Instant,
     close_after: Option<(Arc<ServiceState>, u32)>,
+    /// The service it last had, for what is still in its queues.
+    service: Option<Arc<Service>>,
 }
 
 /// Sockets bound for new addresses, not yet listening.
@@ -142,7 +144,12 @@ impl Listeners {
     }
 
     /// Turns new connections away from an address and starts its way out.
-    pub fn leave(&mut self, addr: SocketAddr, close_after: Option<(Arc<ServiceState>, u32)>) {
+    pub fn leave(
+        &mut self,
+        addr: SocketAddr,
+        close_after: Option<(Arc<ServiceState>, u32)>,
+        service: Option<Arc<Service>>,
+    ) {
         let Some(sockets) = self.active.remove(&addr) else { return };
         for socket in &sockets {
             if let Err(error) = socket::refuse_new(socket.as_fd()) {
@@ -150,7 +157,7 @@ impl Listeners {
             }
         }
         let until = Instant::now() + limits::LISTENER_LINGER;
-        self.leaving.push(Leaving { addr, sockets, until, close_after });
+        self.leaving.push(Leaving { addr, sockets, until, close_after, service });
     }
 
     /// When the next leaving address is due.
@@ -186,13 +193,17 @@ impl Listeners {
         self.leaving.is_empty() && self.closing.is_empty()
     }
 
-    /// The sockets of a core, by address.
-    pub fn of_core(&self, core: usize) -> impl Iterator<Item = (SocketAddr, RawFd)> + '_ {
-        let active = self.active.iter().map(|(addr, sockets)| (*addr, sockets));
-        let leaving = self.leaving.iter().map(|leaving| (leaving.addr, &leaving.sockets));
-        active
-            .chain(leaving)
-            .filter_map(move |(addr, sockets)| Some((addr, sockets.get(core)?.as_raw_fd())))
+    /// The sockets of a core, by address; with the service of those that are leaving.
+    pub fn of_core(
+        &self,
+        core: usize,
+    ) -> impl Iterator<Item = (SocketAddr, RawFd, Option<Arc<Service>>)> + '_ {
+        let active = self.active.iter().map(|(addr, sockets)| (*addr, sockets, None));
+        let leaving = self.leaving.iter();
+        let leaving = leaving.map(|going| (going.addr, &going.sockets, going.service.clone()));
+        active.chain(leaving).filter_map(move |(addr, sockets, service)| {
+            Some((addr, sockets.get(core)?.as_raw_fd(), service))
+        })
     }
 
     /// The socket of one core for one address.

@@ -106,8 +106,9 @@ impl Served {
 
     /// Gives a core all its listeners.
     pub fn introduce(&self, core: usize, cores: &Cores) {
-        for (addr, fd) in self.listeners.of_core(core) {
-            cores.send(core, Command::Listen(addr, fd, self.service_at(addr)));
+        for (addr, fd, leaving) in self.listeners.of_core(core) {
+            let service = leaving.or_else(|| self.service_at(addr));
+            cores.send(core, Command::Listen(addr, fd, service));
         }
     }
 
@@ -200,7 +201,7 @@ impl Served {
         self.process.events.on.store(path.is_some(), Ordering::Relaxed);
         // Blocks only while the queue is full, for as long as the disk takes one batch.
         let _ = self.process.events.queue.send(ToWriter::Use(path));
-        self.retired.push(self.process.snapshot.swap(Arc::new(snapshot)));
+        let old = self.process.snapshot.swap(Arc::new(snapshot));
         for addr in &added {
             listen(*addr, &self.listeners);
         }
@@ -208,8 +209,10 @@ impl Served {
         let removed: Vec<SocketAddr> =
             before.into_iter().filter(|addr| !wanted.contains_key(addr)).collect();
         for addr in &removed {
-            self.listeners.leave(*addr, going.get(addr).cloned());
+            let last = old.services.get(addr).cloned();
+            self.listeners.leave(*addr, going.get(addr).cloned(), last);
         }
+        self.retired.push(old);
         self.checked = checked;
         Ok(Change { added, removed })
     }
@@ -250,7 +253,7 @@ impl Served {
     /// Turns new connections away everywhere, for good.
     pub fn leave_all(&mut self) {
         for addr in self.listeners.addresses() {
-            self.listeners.leave(addr, None);
+            self.listeners.leave(addr, None, self.service_at(addr));
         }
     }
 

@@ -6,6 +6,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
@@ -15,8 +16,8 @@ use crate::config::limits;
 /// Makes a listening address's socket without listening yet, so that a whole set can be bound
 /// before the first client may come.
 ///
-/// Accepted sockets inherit `TCP_NODELAY`, keepalive and `TCP_USER_TIMEOUT` from it (Linux clones
-/// the listener), which spares five system calls a connection.
+/// Accepted sockets inherit `TCP_NODELAY` and keepalive from it (Linux clones the listener), which
+/// spares five system calls a connection.
 ///
 /// # Errors
 /// Those of socket(2), setsockopt(2) and bind(2).
@@ -29,7 +30,7 @@ pub fn bind_listener(addr: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.set_tcp_nodelay(true)?;
-    guard_against_dead_peers(&SockRef::from(&socket))?;
+    keep_alive(&SockRef::from(&socket))?;
     socket.bind(&addr.into())?;
     Ok(socket)
 }
@@ -62,22 +63,45 @@ fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     Socket::new_raw(Domain::for_address(addr), kind, Some(Protocol::TCP))
 }
 
-/// Keepalive and `TCP_USER_TIMEOUT`: a peer that vanished without a word is found in bounded time,
-/// whether we are waiting for it or sending to it.
-fn guard_against_dead_peers(socket: &SockRef<'_>) -> io::Result<()> {
+/// Keepalive: a peer that vanished without a word is found while nothing is being sent to it.
+fn keep_alive(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = socket2::TcpKeepalive::new()
         .with_time(limits::KEEPALIVE_IDLE)
         .with_interval(limits::KEEPALIVE_INTERVAL)
         .with_retries(limits::KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(limits::USER_TIMEOUT))
+    socket.set_tcp_keepalive(&keepalive)
 }
 
-/// [`guard_against_dead_peers`] for an upstream connection that has lived long enough to be worth
-/// four system calls. `fd` must be a TCP socket that its owner keeps open; errors are ignored, for
-/// the connection is at worst as vulnerable as it was.
-pub fn guard_upstream(fd: BorrowedFd<'_>) {
-    let _ = guard_against_dead_peers(&SockRef::from(&fd));
+/// Guards a TCP connection that has lived long enough to be worth the system calls: keepalive where
+/// the socket did not inherit it, and `TCP_USER_TIMEOUT`. The latter also ends a peer that answers
+/// but does not read (Linux counts answered window probes against it), so it must not be shorter
+/// than the idle limit, which rules that case. Errors are ignored: the connection is at worst as
+/// vulnerable as it was.
+pub fn guard(fd: BorrowedFd<'_>, idle: Option<Duration>) {
+    let socket = SockRef::from(&fd);
+    let _ = keep_alive(&socket);
+    let _ = socket.set_tcp_user_timeout(idle.map(|idle| idle.max(limits::DEAD_AFTER)));
+}
+
+/// True when the peer has acknowledged nothing for [`limits::DEAD_AFTER`] although it had something
+/// to acknowledge: bytes, or a probe of its closed window.
+pub fn is_dead(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: all-zero is a valid tcp_info; it is plain integers.
+    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
+    let mut len = socklen::<libc::tcp_info>();
+    // SAFETY: the kernel writes at most `len` bytes into `info`.
+    let result = check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    });
+    result.is_ok()
+        && (info.tcpi_unacked > 0 || info.tcpi_probes > 0)
+        && u128::from(info.tcpi_last_ack_recv) >= limits::DEAD_AFTER.as_millis()
 }
 
 /// From now on the listener drops new SYNs, while handshakes already answered still complete and
