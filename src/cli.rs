@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::span::Span;
 use crate::control::run;
+use crate::io::system;
 
 /// A TCP proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
 #[derive(Debug, Parser)]
@@ -108,6 +109,7 @@ impl Command {
 
 /// Runs something that logs, and makes its failure the last line.
 fn logged(format: LogFormat, run: impl FnOnce() -> Result<(), String>) -> u8 {
+    system::refuse_huge_pages();
     let _logging = logging::start(format);
     match run() {
         Ok(()) => 0,
