@@ -54,7 +54,7 @@ async fn path(core: &Rc<Core>, live: &Rc<Live>, client: &Sock, panics: bool) -> 
     }
     assert!(!panics, "injected into a connection");
     let pool = route::route(live);
-    let order = pick::order(pool, live);
+    let order = pick::order(pool, &live.service.state);
     match connect::first_that_answers(core, live, pool, order).await {
         Ok(upstream) => relay::both_ways(core, live, client, upstream).await,
         Err(ending) => ending,

@@ -1,11 +1,81 @@
-//! Thalweg: a TCP and TLS proxy for bare-metal Linux.
-pub mod accept;
+//! Thalweg: a TCP and TLS proxy for bare-metal Linux. This page is the map.
+//!
+//! # Two planes
+//! ```text
+//!            ┌─────────────── control: one ordinary thread (tokio) ───────────────┐
+//!  signals ─▶│ config: load → check → Checked     control: listeners, cores,      │
+//!  file    ─▶│ Kept + Checked → Snapshot                   reload, names, systemd │
+//!            └──────┬──────────────────────┬──────────────────────▲───────────────┘
+//!        ArcSwap<Snapshot>        Command (mailbox + eventfd)   Notice, counters
+//!            ┌──────▼──────────────────────▼──────────────────────┴───────────────┐
+//!  accept ──▶│ data: N pinned threads, one event loop each, no lock, no wait      │──▶ targets
+//!            └──────────────────────────────────────┬─────────────────────────────┘
+//!                                          batches of event lines ──▶ writer thread
+//! ```
+//!
+//! # The path of a connection
+//! [`accept`] → [`conn::admit`] → [`conn::route`] → [`conn::pick`] → [`conn::connect`] →
+//! [`conn::relay`] → [`conn::account`]; [`conn::serve`] is the story. Each step returns what the next needs
+//! or an [`Ending`](conn::ending::Ending), and exactly one ending reaches the account.
+//!
+//! # Where things live
+//! | room | what |
+//! | --- | --- |
+//! | [`cli`] | one file per command |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, events' writer, systemd |
+//! | [`worker`], [`accept`] | a core; a listener on a core |
+//! | [`conn`] | the path |
+//! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
+//! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
+//! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
+//! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |
+//! | [`metrics`] | what each core counts |
+//!
+//! # Invariants
+//! - A core waits for nothing but its own sockets and timers. Files, names and logs are other threads' work.
+//! - Bytes move by non-blocking system calls on descriptors that one task owns; the ring only says
+//!   when. No operation that could touch bytes is ever in flight, so none can meet a reused descriptor.
+//! - An idle connection holds no buffer and no pipe.
+//! - Listening sockets belong to the control thread; cores borrow them by number.
+//! - A change is applied only after everything in it that can fail has succeeded.
+//!
+//! # Words
+//! *service*, *listener* (one socket set on an address), *rule*, *target*, *snapshot*, *core*, *client* and
+//! *upstream* (the two sides; directions *up* and *down*), *ending*, *drain*.
+
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
+#![deny(
+    clippy::undocumented_unsafe_blocks,
+    clippy::await_holding_refcell_ref,
+    clippy::large_futures,
+    clippy::rc_mutex,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::dbg_macro,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+// Bytes and files come from strangers.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 pub mod cli;
 pub mod config;
-pub mod conn;
 pub mod control;
 pub mod diagnostics;
+
+pub mod accept;
+pub mod conn;
+pub mod worker;
+
 pub mod io;
 pub mod metrics;
 pub mod rt;
-pub mod worker;

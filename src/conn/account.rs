@@ -135,4 +135,13 @@ impl EventSink {
         let count = batch.count;
         if self.queue.try_send(ToWriter::Lines(batch.lines)).is_ok() { 0 } else { count }
     }
+
+    /// Tells the writer something. Never waits: a writer that is so far behind is told nothing.
+    pub fn tell(&self, what: ToWriter) -> bool {
+        let told = self.queue.try_send(what).is_ok();
+        if !told {
+            tracing::error!("the writer of events is too far behind to be told anything");
+        }
+        told
+    }
 }

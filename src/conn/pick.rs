@@ -3,14 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::config::snapshot::Pool;
-use crate::conn::live::Live;
+use crate::config::snapshot::{Pool, ServiceState};
 
 /// Round robin: the position is shared by all cores, so that few connections spread evenly too.
-pub fn order(pool: &Pool, live: &Live) -> Order {
+pub fn order(pool: &Pool, state: &ServiceState) -> Order {
     let turn = match pool.targets.len() {
         0 | 1 => 0,
-        _ => live.service.state.next.fetch_add(1, Ordering::Relaxed),
+        _ => state.next.fetch_add(1, Ordering::Relaxed),
     };
     Order::starting_at(turn, pool.targets.len())
 }

@@ -199,8 +199,7 @@ impl Served {
         self.resolver.follow(self.kept.names());
         let path = checked.events.as_ref().map(|to| to.file.clone());
         self.process.events.on.store(path.is_some(), Ordering::Relaxed);
-        // Blocks only while the queue is full, for as long as the disk takes one batch.
-        let _ = self.process.events.queue.send(ToWriter::Use(path));
+        self.process.events.tell(ToWriter::Use(path));
         let old = self.process.snapshot.swap(Arc::new(snapshot));
         for addr in &added {
             listen(*addr, &self.listeners);
@@ -259,7 +258,7 @@ impl Served {
 
     /// Opens the files anew that may have been rotated.
     pub fn reopen_files(&self) {
-        let _ = self.process.events.queue.send(ToWriter::Reopen);
+        self.process.events.tell(ToWriter::Reopen);
     }
 }
 

@@ -109,12 +109,30 @@ async fn control(options: &Options, checked: Checked) -> Result<(), String> {
     let result = serve(&mut signals, &mut inbox, &mut served, &mut cores).await;
     if result.is_ok() {
         drain(options.drain_deadline, &mut signals, &mut inbox, &mut served, &mut cores).await?;
-        tracing::info!("ended");
+        summarise(&process);
     }
-    let _ = process.events.queue.send(ToWriter::End);
-    let written = tokio::task::spawn_blocking(move || writer.join());
-    let _ = tokio::time::timeout(limits::CUT_GRACE, written).await;
+    if process.events.tell(ToWriter::End) {
+        let written = tokio::task::spawn_blocking(move || writer.join());
+        let _ = tokio::time::timeout(limits::CUT_GRACE, written).await;
+    }
     result
+}
+
+/// The last line of a run: what it did.
+fn summarise(process: &Process) {
+    let sum = |count: fn(&Counters) -> u64| -> u64 {
+        process.counters.iter().map(|core| count(core)).sum()
+    };
+    let lag = process.counters.iter().map(|core| core.lag_max_us.get()).max();
+    tracing::info!(
+        connections = sum(|core| core.accepted.get()),
+        bytes_up = sum(|core| core.bytes_up.get()),
+        bytes_down = sum(|core| core.bytes_down.get()),
+        retries = sum(|core| core.retries.get()),
+        events_dropped = sum(|core| core.events_dropped.get()),
+        core_lag_max_us = lag,
+        "ended"
+    );
 }
 
 /// Serves until a signal asks for the end.
@@ -184,9 +202,15 @@ async fn drain(
             asked = signals.next() => if matches!(asked, Asked::End) {
                 return Err("asked to end at once: connections were cut".into());
             },
-            notice = inbox.recv() => if heed(notice, served, cores)? {
-                return Ok(());
-            },
+            notice = inbox.recv() => {
+                if heed(notice, served, cores)? {
+                    return Ok(());
+                }
+                // One that has just replaced a dead one does not know.
+                if told {
+                    cores.send_all(|| Command::Finish);
+                }
+            }
             () = sleep_until(due) => served.close_due(cores),
             () = sleep_until(Some(end)) => {
                 if cut {

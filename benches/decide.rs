@@ -1,0 +1,64 @@
+//! What decides a connection, and what a reload makes anew: `cargo bench`.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use thalweg::config;
+use thalweg::config::snapshot::{Kept, Snapshot};
+use thalweg::conn::pick;
+
+/// A configuration of so many services, each with three targets.
+fn configuration(services: u16) -> String {
+    let mut text = String::from(r#"{"services":["#);
+    for n in 0..services {
+        let comma = if n == 0 { "" } else { "," };
+        let port = 1024 + n;
+        let _ = write!(
+            text,
+            r#"{comma}{{"id":"s{n}","port":{port},"interface":"127.0.0.1","rules":[{{"targets":[
+            {{"host":"10.0.0.1","port":5432}},{{"host":"10.0.0.2","port":5432}},
+            {{"host":"10.0.0.3","port":5432}}]}}]}}"#
+        );
+    }
+    text.push_str("]}");
+    text
+}
+
+fn snapshot(text: &str) -> Snapshot {
+    let checked = config::load_text(text, Path::new("/")).checked.expect("the text is good");
+    Kept::default().snapshot(1, &checked.services, HashSet::new())
+}
+
+fn decide(c: &mut Criterion) {
+    let snapshot = snapshot(&configuration(10_000));
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 6000));
+    c.bench_function("route: a listener's service among 10,000", |b| {
+        b.iter(|| snapshot.services.get(black_box(&addr)));
+    });
+    let service = snapshot.services.get(&addr).expect("port 6000 is among them");
+    c.bench_function("pick: round robin over 3 targets", |b| {
+        b.iter(|| pick::order(black_box(&service.pool), &service.state).next());
+    });
+    let target = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 5432));
+    c.bench_function("connect: is a target one of our 10,000 listeners", |b| {
+        b.iter(|| snapshot.own.contains(black_box(target)));
+    });
+}
+
+fn reload(c: &mut Criterion) {
+    let text = configuration(1000);
+    c.bench_function("reload: read and check 1,000 services", |b| {
+        b.iter(|| config::load_text(black_box(&text), Path::new("/")));
+    });
+    let checked = config::load_text(&text, Path::new("/")).checked.expect("the text is good");
+    c.bench_function("reload: make the snapshot of 1,000 services", |b| {
+        b.iter(|| Kept::default().snapshot(1, black_box(&checked.services), HashSet::new()));
+    });
+}
+
+criterion_group!(benches, decide, reload);
+criterion_main!(benches);
