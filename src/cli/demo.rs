@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process;
 
@@ -57,7 +58,8 @@ fn listener(port: u16, exactly: bool) -> Result<TcpListener, String> {
 
 fn write_config(proxy: SocketAddr, backend: SocketAddr) -> io::Result<PathBuf> {
     let directory = std::env::temp_dir().join(format!("thalweg-demo-{}", process::id()));
-    std::fs::create_dir_all(&directory)?;
+    // Ours alone, and refused if somebody else has made it: the directory may be everybody's.
+    std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
     let path = directory.join("demo.json");
     let config = serde_json::json!({
         "events": { "file": "events.ndjson" },
