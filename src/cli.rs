@@ -17,7 +17,7 @@ use crate::io::system;
 
 /// A TCP proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\
 Try it:           thalweg demo
 Serve a file:     thalweg run -c config/quickstart.json

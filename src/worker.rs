@@ -310,13 +310,16 @@ impl Core {
         self.counters.live.set(0);
     }
 
-    /// Tells a connection of a removed service, or all, to end.
-    fn cut_where(&self, cause: Cause, which: impl Fn(&Live) -> bool) {
+    /// Tells every connection to end.
+    fn cut_all(&self, cause: Cause) {
         for (_, live) in self.live.borrow().iter() {
-            if which(live) {
-                live.cut(cause);
-            }
+            live.cut(cause);
         }
+    }
+
+    /// Tells the control thread that a listener is no longer used here.
+    pub fn unlistened(&self, addr: SocketAddr, fd: RawFd) {
+        let _ = self.notices.send(Notice::Unlistened(self.index, addr, fd));
     }
 }
 
@@ -364,15 +367,8 @@ fn obey(core: &Rc<Core>, command: Command) {
                 }
             }
         }
-        Command::CutAll(cause) => core.cut_where(cause, |_| true),
+        Command::CutAll(cause) => core.cut_all(cause),
         Command::Finish => core.finishing.set(true),
-    }
-}
-
-impl Core {
-    /// Tells the control thread that a listener is no longer used here.
-    pub fn unlistened(&self, addr: SocketAddr, fd: RawFd) {
-        let _ = self.notices.send(Notice::Unlistened(self.index, addr, fd));
     }
 }
 

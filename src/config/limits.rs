@@ -82,6 +82,9 @@ pub const TURN_BYTES: usize = 1 << 20;
 /// After a reset on one side, how long the bytes already sent to the other may stay without any
 /// acknowledged progress before that side is reset too.
 pub const FLUSH_STALL: Duration = Duration::from_secs(5);
+/// The same in all, however slowly it moves: a receiver must not hold a dead connection by a byte
+/// at a time.
+pub const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// First and longest pause between two looks at what is still unacknowledged.
 pub const FLUSH_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 

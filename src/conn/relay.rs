@@ -317,12 +317,14 @@ impl Flow<'_> {
 }
 
 /// Waits until what was sent has been acknowledged, so that the reset that follows does not
-/// overtake it; gives up when nothing moves for [`limits::FLUSH_STALL`].
+/// overtake it; gives up when nothing moves for [`limits::FLUSH_STALL`], and
+/// at [`limits::FLUSH_MAX`] in any case.
 async fn flush(live: &Live, to: &Sock) {
     let mut left = socket::unacknowledged(to.fd());
-    let mut moved = Instant::now();
+    let began = Instant::now();
+    let mut moved = began;
     let (mut pause, longest) = limits::FLUSH_POLL;
-    while left > 0 && !live.cut_asked() && !is_closed(to) {
+    while left > 0 && !live.cut_asked() && !is_closed(to) && began.elapsed() < limits::FLUSH_MAX {
         rt::sleep(pause).await;
         pause = (pause * 2).min(longest);
         let now = socket::unacknowledged(to.fd());

@@ -233,6 +233,7 @@ fn demo() {
     command
         .arg("demo")
         .current_dir(dir.path())
+        .env("TMPDIR", dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

@@ -606,7 +606,7 @@ fn upstream_closes_with_unread_input() {
 /// its kernel answers all the while.
 /// Method: the upstream pours until nothing moves; after 150 seconds the client reads on.
 #[test]
-#[ignore = "takes three minutes; for runs by hand"]
+#[ignore = "takes three minutes; scripts/test runs it"]
 fn a_reader_that_pauses() {
     let (mut proxy, service, upstream) = between();
     let client = proxy.connect(&service);
