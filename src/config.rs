@@ -9,6 +9,7 @@ use std::path::Path;
 pub mod checked;
 pub mod document;
 pub mod limits;
+pub mod pattern;
 pub mod snapshot;
 pub mod span;
 

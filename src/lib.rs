@@ -25,6 +25,8 @@
 //! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, events' writer, systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path |
+//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`] |
+//! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
@@ -75,6 +77,9 @@ pub mod diagnostics;
 pub mod accept;
 pub mod conn;
 pub mod worker;
+
+pub mod tls;
+pub mod wire;
 
 pub mod io;
 pub mod metrics;

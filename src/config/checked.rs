@@ -11,6 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::pattern::Pattern;
+
 /// A whole configuration file that passed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
@@ -133,4 +137,117 @@ pub enum OnRemoved {
     Keep,
     /// Close what still lives after this long.
     CloseAfter(Duration),
+}
+
+/// Where server certificates come from; an entry of the top-level `certificates`. Absolute paths.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateSource {
+    /// One certificate and its key.
+    Pair(KeyPair),
+    /// Every pair in a directory: `name.pem`, `name.crt` or `name.cer` with `name.key`, or a
+    /// `name.pem` that holds both.
+    Directory(PathBuf),
+}
+
+/// A certificate chain and its private key, both PEM files. Absolute paths; they may be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyPair {
+    /// The chain, leaf first.
+    pub cert_file: PathBuf,
+    /// PKCS#8, PKCS#1 or SEC1.
+    pub key_file: PathBuf,
+}
+
+/// `tls`: what a service does with TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// Not a TLS service.
+    Disabled,
+    /// Passes TLS through untouched.
+    PassThrough,
+    /// Ends TLS here.
+    Enabled(Termination),
+}
+
+/// How a service ends TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// Whether a client must show a certificate.
+    pub client_auth: ClientAuth,
+    /// Whom to trust: the service's own `clientCaFiles`, else the top-level ones. Not empty unless
+    /// `client_auth` is `None`.
+    pub client_ca_files: Vec<PathBuf>,
+    /// `clientCrlFiles`.
+    pub client_crl_files: Vec<PathBuf>,
+    /// `alpn` of the service, else the protocols its rules name; in the order of preference.
+    pub alpn: Vec<Arc<str>>,
+    /// `sni.strict`: refuse a name that no certificate covers instead of showing the default one.
+    pub strict: bool,
+}
+
+/// `clientAuth`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Clients are not asked for a certificate.
+    None,
+    /// Asked; one that is shown must be valid.
+    Want,
+    /// Required.
+    Need,
+}
+
+/// One rule of a service: its conditions, all of which must hold, and where its connections go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// `domain`.
+    pub pattern: Pattern,
+    /// `alpn`: the client offers one of these; empty: no condition.
+    pub alpn: Vec<Arc<str>>,
+    /// `sources`: the client's address is in one of these; empty: no condition.
+    pub sources: Vec<IpNet>,
+    /// `clientCertificate`.
+    pub client_certificate: Option<CertificateCondition>,
+    /// Never empty.
+    pub targets: Vec<Target>,
+}
+
+/// `rules[].clientCertificate`: what a verified client certificate must be; all that are given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CertificateCondition {
+    /// Pattern for the subject's common name.
+    pub subject: Option<Pattern>,
+    /// Pattern for one of the DNS, e-mail, URI or IP names of the subjectAltName extension.
+    pub san: Option<Pattern>,
+    /// SHA-256 of the certificate's DER.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// `sni.fallbacks` and `sni.forwardsTo`: where connections go that no rule takes, by the reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// There is a name and no rule for it. `forwardsTo` where `forwardIfNoMatch` is set.
+    pub no_match: Option<Target>,
+    /// There is no name. `forwardsTo` where `forwardIfNoMatch` is set.
+    pub no_name: Option<Target>,
+    /// The first bytes are not TLS (of a TLS service) or not HTTP (of a plaintext one).
+    pub not_recognised: Option<Target>,
+    /// The client had sent nothing when the hello's deadline passed: a server-first protocol.
+    pub silent: Option<Target>,
+}
+
+/// How TLS is spoken to a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// The name asked for and verified: `serverName`, else `host`, else the IP address.
+    pub server_name: Arc<str>,
+    /// Whom to trust: `caFile`, else the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// Shown to a target that asks for a certificate.
+    pub client_certificate: Option<KeyPair>,
+    /// SHA-256 of public keys (SPKI), one of which the verified chain must have; empty: any.
+    pub pins: Vec<[u8; 32]>,
+    /// `pinOnly`: a pin of the leaf is enough, the chain is not verified.
+    pub pin_only: bool,
+    /// `insecureSkipVerify`: nothing is verified.
+    pub insecure: bool,
 }

@@ -1,0 +1,1 @@
+//! The handshakes, client side and server side, driven over readiness.

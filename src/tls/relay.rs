@@ -1,0 +1,1 @@
+//! The relay where at least one side speaks TLS with us.

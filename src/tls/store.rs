@@ -1,0 +1,1 @@
+//! The server certificates and which of them a name gets.

@@ -1,0 +1,1 @@
+//! Whom to trust: client certificates, and the certificates of targets.

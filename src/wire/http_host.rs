@@ -1,0 +1,1 @@
+//! The host of an HTTP/1.x request head.

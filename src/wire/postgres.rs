@@ -1,0 +1,1 @@
+//! PostgreSQL's requests before TLS.
