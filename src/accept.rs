@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 use crate::config::limits;
-use crate::config::snapshot::Service;
+use crate::config::snapshot::Listener;
 use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::live::Live;
 use crate::conn::{self, account};
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
 use crate::rt::{self, Sock};
-use crate::worker::{Core, ServiceRef};
+use crate::worker::{Core, ListenerRef};
 
 /// Tells an accept loop to stop.
 #[derive(Debug, Default)]
@@ -47,13 +47,13 @@ pub async fn run(
     core: Rc<Core>,
     addr: SocketAddr,
     fd: RawFd,
-    service: Option<Arc<Service>>,
+    served: Option<Arc<Listener>>,
     switch: Rc<Switch>,
 ) {
     // The descriptor is the control thread's and goes back to it below, unclosed.
     let Ok(listener) = Sock::new(system::borrow_listener(fd)) else { return };
     // Version 0: older than any snapshot.
-    let mut service = service.map(|service| Current { version: 0, service: Rc::new(service) });
+    let mut current = served.map(|listener| Current { version: 0, listener: Rc::new(listener) });
     let mut open = true;
     while open {
         let mut readable = pin!(listener.readable());
@@ -70,13 +70,13 @@ pub async fn run(
         .await;
         open = on;
         loop {
-            match take_batch(&core, addr, fd, &mut service) {
+            match take_batch(&core, addr, fd, &mut current) {
                 // A full batch: more may wait, but so do others.
                 Taken::Full if open => break,
                 Taken::Full => rt::turn().await,
                 Taken::All => break,
                 Taken::Short => {
-                    refuse_some(&core, fd, &mut service, addr);
+                    refuse_some(&core, fd, &mut current, addr);
                     rt::sleep(limits::ACCEPT_BACKOFF).await;
                     break;
                 }
@@ -114,7 +114,7 @@ fn take_batch(
     core: &Rc<Core>,
     addr: SocketAddr,
     fd: RawFd,
-    service: &mut Option<Current>,
+    current: &mut Option<Current>,
 ) -> Taken {
     for _ in 0..limits::ACCEPT_BATCH {
         match socket::accept(fd) {
@@ -122,8 +122,8 @@ fn take_batch(
                 if core.short.replace(false) {
                     tracing::info!(core = core.index, "descriptors are free again: accepting");
                 }
-                if let Some(service) = refresh(core, addr, service) {
-                    begin(core, service, client, peer);
+                if let Some(listener) = refresh(core, addr, current) {
+                    begin(core, listener, client, peer);
                 }
             }
             Err(error) => match error.raw_os_error() {
@@ -142,34 +142,34 @@ fn take_batch(
     Taken::Full
 }
 
-/// The service of the listener and the version of the snapshot it is from.
+/// The listener's services and the version of the snapshot they are from.
 struct Current {
     version: u64,
-    service: ServiceRef,
+    listener: ListenerRef,
 }
 
-/// The service as the published snapshot has it. A listener that a reload removes still serves
-/// what is in its queue, by the service it last had.
+/// The services as the published snapshot has them. A listener that a reload removes still serves
+/// what is in its queue, as it last was.
 fn refresh<'a>(
     core: &Core,
     addr: SocketAddr,
     current: &'a mut Option<Current>,
-) -> Option<&'a ServiceRef> {
+) -> Option<&'a ListenerRef> {
     core.with_snapshot(|snapshot| {
         if current.as_ref().is_none_or(|current| current.version != snapshot.version)
-            && let Some(service) = snapshot.services.get(&addr)
+            && let Some(listener) = snapshot.listeners.get(&addr)
         {
-            let service = Rc::new(Arc::clone(service));
-            *current = Some(Current { version: snapshot.version, service });
+            let listener = Rc::new(Arc::clone(listener));
+            *current = Some(Current { version: snapshot.version, listener });
         }
     });
-    current.as_ref().map(|current| &current.service)
+    current.as_ref().map(|current| &current.listener)
 }
 
 /// Starts a connection.
-fn begin(core: &Rc<Core>, service: &ServiceRef, client: OwnedFd, peer: RawAddr) {
+fn begin(core: &Rc<Core>, listener: &ListenerRef, client: OwnedFd, peer: RawAddr) {
     core.counters.accepted.add(1);
-    let live = Rc::new(Live::new(core, service, peer));
+    let live = Rc::new(Live::new(core, listener, peer));
     core.enter(&live);
     let panics = injected_panic(core);
     match Sock::new(client) {
@@ -187,7 +187,7 @@ fn begin(core: &Rc<Core>, service: &ServiceRef, client: OwnedFd, peer: RawAddr) 
 
 /// There is no descriptor for a connection: rather than leave clients waiting for nobody knows how
 /// long, gives up the reserved one to accept and reset some, and says so in their events.
-fn refuse_some(core: &Rc<Core>, fd: RawFd, service: &mut Option<Current>, addr: SocketAddr) {
+fn refuse_some(core: &Rc<Core>, fd: RawFd, current: &mut Option<Current>, addr: SocketAddr) {
     let Some(reserve) = core.reserve.borrow_mut().take() else {
         core.reserve.replace(system::reserve_descriptor());
         return;
@@ -195,9 +195,9 @@ fn refuse_some(core: &Rc<Core>, fd: RawFd, service: &mut Option<Current>, addr: 
     drop(reserve);
     for _ in 0..limits::ACCEPT_BATCH {
         let Ok((client, peer)) = socket::accept(fd) else { break };
-        if let Some(service) = refresh(core, addr, service) {
+        if let Some(listener) = refresh(core, addr, current) {
             core.counters.accepted.add(1);
-            let live = Rc::new(Live::new(core, service, peer));
+            let live = Rc::new(Live::new(core, listener, peer));
             core.enter(&live);
             account::close(core, &live, Ending::us(Step::Accept, Cause::Descriptors));
         }

@@ -50,6 +50,10 @@ pub struct Counters {
     pub bytes_down: Counter,
     /// Further attempts after a failed connect.
     pub retries: Counter,
+    /// TLS handshakes with clients that succeeded.
+    pub handshakes: Counter,
+    /// Those of them that resumed a session.
+    pub handshakes_resumed: Counter,
     /// Directions that turned to splice.
     pub splices: Counter,
     /// Times a direction wanted a pipe and none could be had.
@@ -78,6 +82,8 @@ impl Default for Counters {
             bytes_up: Counter::default(),
             bytes_down: Counter::default(),
             retries: Counter::default(),
+            handshakes: Counter::default(),
+            handshakes_resumed: Counter::default(),
             splices: Counter::default(),
             pipes_refused: Counter::default(),
             pipes_lent: Counter::default(),

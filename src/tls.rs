@@ -5,5 +5,6 @@
 pub mod handshake;
 pub mod record;
 pub mod relay;
+pub mod session;
 pub mod store;
 pub mod trust;

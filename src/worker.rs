@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -25,7 +26,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::accept::{self, Switch};
 use crate::config::limits;
-use crate::config::snapshot::{Service, ServiceState, Snapshot};
+use crate::config::snapshot::{Listener, ServiceState, Snapshot};
 use crate::conn::account::{self, EventBatch, EventSink};
 use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::live::Live;
@@ -83,9 +84,9 @@ impl Fault {
 #[derive(Debug)]
 pub enum Command {
     /// Accept from this listening socket, which stays the control thread's, for this address. The
-    /// service comes along: a later reload may have taken it out of the snapshot before the core
+    /// services come along: a later reload may have taken them out of the snapshot before the core
     /// gets to its first accept.
-    Listen(SocketAddr, RawFd, Option<Arc<Service>>),
+    Listen(SocketAddr, RawFd, Option<Arc<Listener>>),
     /// Take what is queued, then let the socket go and answer [`Notice::Unlistened`].
     Unlisten(SocketAddr),
     /// Close the connections of a removed service when this many ticks have passed.
@@ -207,6 +208,12 @@ pub struct Core {
     pub counters: Arc<Counters>,
     /// The one buffer through which copied bytes pass; borrowed only between two waits.
     pub scratch: RefCell<Box<[u8]>>,
+    /// The one buffer in which plaintext becomes records; as `scratch`.
+    pub sealing: RefCell<Box<[u8]>>,
+    /// Where plaintexts stand in `scratch`; only used between two waits.
+    pub pieces: RefCell<Vec<Range<usize>>>,
+    /// TLS handshakes with clients under way.
+    pub handshakes: Cell<usize>,
     /// Pipes for splicing.
     pub pipes: Rc<PipePool>,
     /// The coarse clock, in ticks.
@@ -239,6 +246,9 @@ impl Core {
             index,
             counters,
             scratch: RefCell::new(vec![0; limits::SCRATCH_BYTES].into_boxed_slice()),
+            sealing: RefCell::new(vec![0; limits::SEALING_BYTES].into_boxed_slice()),
+            pieces: RefCell::default(),
+            handshakes: Cell::new(0),
             pipes: PipePool::new(process.pipes_per_core),
             now: Cell::new(0),
             reserve: RefCell::new(system::reserve_descriptor()),
@@ -348,10 +358,10 @@ async fn run(core: Rc<Core>, mailbox: Receiver<Command>, bell: OwnedFd) {
 
 fn obey(core: &Rc<Core>, command: Command) {
     match command {
-        Command::Listen(addr, fd, service) => {
+        Command::Listen(addr, fd, listener) => {
             let switch = Rc::new(Switch::default());
             core.accepting.borrow_mut().insert(addr, Rc::clone(&switch));
-            rt::spawn(accept::run(Rc::clone(core), addr, fd, service, switch));
+            rt::spawn(accept::run(Rc::clone(core), addr, fd, listener, switch));
         }
         Command::Unlisten(addr) => {
             let switch = core.accepting.borrow_mut().remove(&addr);
@@ -410,6 +420,6 @@ fn sweep(core: &Core, from: usize) -> usize {
     if to == slots { 0 } else { to }
 }
 
-/// A service as one core holds it: connections clone the `Rc`, so that cores do not fight over the
-/// count of one `Arc`.
-pub type ServiceRef = Rc<Arc<Service>>;
+/// A listener's services as one core holds them: connections clone the `Rc`, so that cores do not
+/// fight over the count of one `Arc`.
+pub type ListenerRef = Rc<Arc<Listener>>;

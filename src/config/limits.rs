@@ -144,3 +144,31 @@ pub const EVENT_BATCH_BYTES: usize = 64 << 10;
 pub const EVENT_BATCHES_MAX: usize = 128;
 /// Log lines waiting for the sink; beyond it lines are dropped and counted.
 pub const LOG_LINES_MAX: usize = 16 << 10;
+
+// ---- TLS --------------------------------------------------------------------------------------
+
+/// Bytes of a handshake received and not yet understood. rustls itself takes messages of up to
+/// 64 KiB; a chain of certificates that is larger is none that anybody uses.
+pub const HANDSHAKE_BYTES_MAX: usize = 128 << 10;
+/// Largest message after the handshake: a ticket of at most 2¹⁶ bytes and its frame.
+pub const TLS_MESSAGE_BYTES_MAX: usize = (64 << 10) + 512;
+/// Messages without data (key updates, tickets, warnings, empty records) between two records with
+/// data, before the peer is taken for one that only wants to keep us busy.
+pub const TLS_IDLE_TALK_MAX: u32 = 64;
+/// Records sealed in one go: as much plaintext as the scratch buffer holds.
+pub const SEAL_RECORDS: usize = 4;
+/// The one buffer of a core in which records are sealed, in bytes: room for the longest head and tail
+/// of each.
+pub const SEALING_BYTES: usize = SEAL_RECORDS * ((16 << 10) + 13 + 17);
+/// Handshakes under way at a time on one core; each holds some 30 KiB. Beyond it connections are
+/// refused, so that a flood of half-made handshakes leaves those that are made alone.
+pub const HANDSHAKES_MAX: usize = 4096;
+/// Most bytes kept of a client before its target is chosen: a hello of 64 KiB and what came with it.
+pub const PREFIX_BYTES_MAX: usize = 96 << 10;
+/// How long a client that was refused may take to hear why before its connection is reset.
+pub const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes read and thrown away meanwhile: closing with unread bytes would reset, and the client might
+/// never see what we said.
+pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
+/// Plaintext pieces sent in one call; a buffer with more of them is pushed together first.
+pub const PIECES_MAX: usize = 16;

@@ -14,18 +14,24 @@ use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::pki_types::ServerName;
+use rustls::server::ProducesTickets;
+use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::{self, Address};
+use super::checked::{self, Address, Termination, Tls, UpstreamTls};
 use super::limits;
+use super::pattern::{Kind, NameTable};
 use crate::io::socket::Destination;
+use crate::tls::material::{self, Material, Problem};
+use crate::tls::store::Store;
 
 /// One version of the configuration, as the cores see it.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Counts publications, from 1; 0 is the empty one before the first.
     pub version: u64,
-    /// The service behind each listening address.
-    pub services: HashMap<SocketAddr, Arc<Service>>,
+    /// What is behind each listening address.
+    pub listeners: HashMap<SocketAddr, Arc<Listener>>,
     /// To recognise a connection that would come back to us.
     pub own: Own,
 }
@@ -65,19 +71,147 @@ impl Own {
     }
 }
 
+/// The services of one listening address and the table that chooses among their rules.
+#[derive(Debug)]
+pub struct Listener {
+    /// The first service of the file.
+    pub first: Arc<Service>,
+    /// The others, in the order of the file; only services that route by name share an address.
+    pub more: Box<[Arc<Service>]>,
+    /// What has to be read before a rule can be chosen.
+    pub needs: Needs,
+    /// How long the client may take for it.
+    pub hello: Duration,
+    /// All rules of all services, in order.
+    pub rules: Box<[RuleRef]>,
+    /// Their patterns.
+    pub names: NameTable,
+}
+
+/// What has to be read before a rule can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: the choice is the same for all.
+    Nothing,
+    /// A TLS hello.
+    Hello,
+    /// The head of an HTTP request.
+    Head,
+}
+
+/// Which rule of which service; indices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleRef {
+    /// See [`Listener::service`].
+    pub service: u32,
+    /// Into the service's rules, and its pools.
+    pub rule: u32,
+}
+
+impl Listener {
+    /// # Errors
+    /// `None` without a service.
+    fn new(services: &[Arc<Service>]) -> Option<Self> {
+        let (first, more) = services.split_first()?;
+        let mut rules = Vec::new();
+        let mut patterns = Vec::new();
+        for (service, index) in services.iter().zip(0..) {
+            for (rule, at) in service.spec.rules.iter().zip(0..) {
+                rules.push(RuleRef { service: index, rule: at });
+                patterns.push(&rule.pattern);
+            }
+        }
+        Some(Self {
+            needs: needs(services),
+            hello: services.iter().map(|service| service.spec.timeouts.hello).max()?,
+            names: NameTable::new(patterns),
+            rules: rules.into(),
+            first: Arc::clone(first),
+            more: more.into(),
+        })
+    }
+
+    /// A service by its index in the order of the file.
+    pub fn service(&self, index: u32) -> &Arc<Service> {
+        let more = usize::try_from(index).ok().and_then(|index| index.checked_sub(1));
+        more.and_then(|at| self.more.get(at)).unwrap_or(&self.first)
+    }
+
+    /// All services with their indices.
+    pub fn services(&self) -> impl Iterator<Item = (u32, &Arc<Service>)> {
+        (0..).zip(std::iter::once(&self.first).chain(&self.more))
+    }
+
+    /// Whether several services share the address.
+    pub fn is_shared(&self) -> bool {
+        !self.more.is_empty()
+    }
+}
+
+/// A server-first protocol must not wait for a hello that no rule asks for.
+fn needs(services: &[Arc<Service>]) -> Needs {
+    let Some(first) = services.first().map(|service| &service.spec) else { return Needs::Nothing };
+    let terminates = services.iter().any(|service| matches!(service.spec.tls, Tls::Enabled(_)));
+    // The first rule takes everything, or every rule takes every name.
+    let takes_any = |rule: &checked::Rule| rule.pattern.kind() == Kind::Any && rule.alpn.is_empty();
+    let names_matter = match first.rules.split_first() {
+        Some((rule, _)) if takes_any(rule) && rule.sources.is_empty() => false,
+        _ => first.by_name || services.len() > 1 || !first.rules.iter().all(takes_any),
+    };
+    match (terminates, names_matter, &first.tls) {
+        (true, _, _) => Needs::Hello,
+        (false, false, _) => Needs::Nothing,
+        (false, true, Tls::Disabled) => Needs::Head,
+        (false, true, _) => Needs::Hello,
+    }
+}
+
 /// A service as the cores see it.
 #[derive(Debug)]
 pub struct Service {
     /// What the user declared.
     pub spec: checked::Service,
-    /// Where its connections go.
-    pub pool: Pool,
+    /// How it ends TLS, if it does.
+    pub tls: Option<ServerTls>,
+    /// Where its connections go: a pool for each rule, then those of the fallbacks.
+    pub pools: Box<[Pool]>,
+    /// Which pools the fallbacks are.
+    pub fallbacks: Fallbacks,
     /// What outlives a reload.
     pub state: Arc<ServiceState>,
     /// Limits in ticks, ready for the sweep.
     pub ticks: Ticks,
     /// The parts of its events that never change.
     pub event: EventParts,
+}
+
+impl Service {
+    /// A pool by its index.
+    pub fn pool(&self, index: u32) -> Option<&Pool> {
+        self.pools.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// How a service ends TLS.
+#[derive(Debug)]
+pub struct ServerTls {
+    /// For most clients.
+    pub config: Arc<ServerConfig>,
+    /// For clients of PostgreSQL that offer its ALPN protocol and nothing else, where the service
+    /// names no protocols itself: they insist on an answer.
+    pub postgres: Option<Arc<ServerConfig>>,
+    /// Which names have a certificate.
+    pub store: Arc<Store>,
+}
+
+/// Indices of the pools for connections that no rule takes; see [`checked::Fallbacks`].
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs)] // as there
+pub struct Fallbacks {
+    pub no_match: Option<u32>,
+    pub no_name: Option<u32>,
+    pub not_recognised: Option<u32>,
+    pub silent: Option<u32>,
 }
 
 /// The time limits of a service in ticks of the coarse clock; `u32::MAX`: none.
@@ -94,8 +228,6 @@ pub struct Ticks {
 /// Serialised JSON that every event of a service shares.
 #[derive(Debug)]
 pub struct EventParts {
-    /// From `protocol` to the opening of the target's host.
-    pub head: String,
     /// From `@serviceId` to `service`.
     pub tail: String,
 }
@@ -105,15 +237,15 @@ pub struct EventParts {
 pub struct ServiceState {
     /// Live connections over all cores; only kept while a limit asks for it.
     pub live: AtomicU32,
-    /// Round-robin position over the pool.
-    pub next: AtomicUsize,
 }
 
-/// The targets of one rule (here: of all rules, flattened).
+/// The targets of one rule, or of one fallback.
 #[derive(Debug)]
 pub struct Pool {
     /// In the order of the file; never empty.
     pub targets: Box<[Target]>,
+    /// Round-robin position; kept over reloads by the service's id and the pool's index.
+    pub next: Arc<AtomicUsize>,
 }
 
 /// One target.
@@ -125,6 +257,17 @@ pub struct Target {
     pub event: String,
     /// Its addresses.
     pub addresses: Addresses,
+    /// How TLS is spoken to it, if it is.
+    pub tls: Option<TargetTls>,
+}
+
+/// How TLS is spoken to a target.
+#[derive(Debug)]
+pub struct TargetTls {
+    /// Whom to trust, what to show, and the sessions that may be resumed.
+    pub config: Arc<ClientConfig>,
+    /// The name asked for and verified.
+    pub name: ServerName<'static>,
 }
 
 /// The addresses of a target.
@@ -147,10 +290,31 @@ pub struct Name {
     pub addresses: ArcSwap<Vec<IpAddr>>,
 }
 
+/// The keys of the tickets of a service, and for whom they were given out.
+#[derive(Debug)]
+struct Tickets {
+    trust: [u8; 32],
+    keeper: Arc<dyn ProducesTickets>,
+}
+
+/// How TLS is spoken to targets of one kind.
+#[derive(Debug, Clone)]
+struct ClientTls {
+    trust: [u8; 32],
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+/// The ALPN protocol of PostgreSQL's direct TLS (protocol documentation, 55.2.11).
+const POSTGRES_ALPN: &str = "postgresql";
+
 /// What the control thread keeps from one snapshot for the next.
 #[derive(Debug, Default)]
 pub struct Kept {
     services: HashMap<Arc<str>, Arc<ServiceState>>,
+    turns: HashMap<(Arc<str>, usize), Arc<AtomicUsize>>,
+    tickets: HashMap<Arc<str>, Tickets>,
+    clients: HashMap<UpstreamTls, ClientTls>,
     names: HashMap<Arc<str>, Arc<Name>>,
 }
 
@@ -160,34 +324,148 @@ impl Kept {
         self.names.values()
     }
 
-    /// Joins checked services with the state kept so far, and forgets the state that nothing uses
-    /// any more. `local` are the addresses of this machine.
+    /// Joins checked services with the state kept so far; what to keep from now on, without the
+    /// state that nothing uses any more, comes along. `local` are the addresses of this machine.
+    ///
+    /// # Errors
+    /// What of the certificates cannot be used.
     pub fn snapshot(
-        &mut self,
+        &self,
         version: u64,
         services: &[checked::Service],
+        material: &Material,
         local: HashSet<IpAddr>,
-    ) -> Snapshot {
-        let before = std::mem::take(self);
+    ) -> Result<(Snapshot, Self), Problem> {
         let own = Own::new(services.iter().map(|service| service.listen).collect(), local);
-        let mut table = HashMap::with_capacity(services.len());
+        let mut next = Self::default();
+        let mut listeners: HashMap<SocketAddr, Vec<Arc<Service>>> =
+            HashMap::with_capacity(services.len());
         for spec in services {
-            let state = before.services.get(&spec.id).cloned().unwrap_or_default();
-            self.services.insert(Arc::clone(&spec.id), Arc::clone(&state));
-            let targets = spec.targets.iter().map(|target| self.target(&before, target, &own));
-            let service = Service {
-                pool: Pool { targets: targets.collect() },
-                ticks: Ticks::of(&spec.timeouts),
-                event: EventParts::of(spec),
-                spec: spec.clone(),
-                state,
-            };
-            table.insert(spec.listen, Arc::new(service));
+            let service = next.service(self, spec, material, &own)?;
+            listeners.entry(spec.listen).or_default().push(Arc::new(service));
         }
-        Snapshot { version, services: table, own }
+        let listeners = listeners
+            .into_iter()
+            .filter_map(|(addr, services)| Some((addr, Arc::new(Listener::new(&services)?))))
+            .collect();
+        Ok((Snapshot { version, listeners, own }, next))
     }
 
-    fn target(&mut self, before: &Self, target: &checked::Target, own: &Own) -> Target {
+    fn service(
+        &mut self,
+        before: &Self,
+        spec: &checked::Service,
+        material: &Material,
+        own: &Own,
+    ) -> Result<Service, Problem> {
+        let state = before.services.get(&spec.id).cloned().unwrap_or_default();
+        self.services.insert(Arc::clone(&spec.id), Arc::clone(&state));
+        let mut pools = Vec::with_capacity(spec.rules.len());
+        for rule in &spec.rules {
+            pools.push(self.pool(before, spec, pools.len(), &rule.targets, material, own)?);
+        }
+        let mut fallback = |target: &Option<checked::Target>| {
+            let Some(target) = target else { return Ok(None) };
+            let index = pools.len();
+            let targets = std::slice::from_ref(target);
+            pools.push(self.pool(before, spec, index, targets, material, own)?);
+            Ok(u32::try_from(index).ok())
+        };
+        let fallbacks = Fallbacks {
+            no_match: fallback(&spec.fallbacks.no_match)?,
+            no_name: fallback(&spec.fallbacks.no_name)?,
+            not_recognised: fallback(&spec.fallbacks.not_recognised)?,
+            silent: fallback(&spec.fallbacks.silent)?,
+        };
+        let tls = match &spec.tls {
+            Tls::Enabled(termination) => {
+                Some(self.server_tls(before, &spec.id, termination, material)?)
+            }
+            Tls::Disabled | Tls::PassThrough => None,
+        };
+        Ok(Service {
+            tls,
+            pools: pools.into(),
+            fallbacks,
+            ticks: Ticks::of(&spec.timeouts),
+            event: EventParts::of(spec),
+            spec: spec.clone(),
+            state,
+        })
+    }
+
+    fn pool(
+        &mut self,
+        before: &Self,
+        spec: &checked::Service,
+        index: usize,
+        targets: &[checked::Target],
+        material: &Material,
+        own: &Own,
+    ) -> Result<Pool, Problem> {
+        let key = (Arc::clone(&spec.id), index);
+        let next = before.turns.get(&key).cloned().unwrap_or_default();
+        self.turns.insert(key, Arc::clone(&next));
+        let targets = targets.iter().map(|target| self.target(before, target, material, own));
+        Ok(Pool { targets: targets.collect::<Result<_, _>>()?, next })
+    }
+
+    /// Tickets that were given out stay good as long as the same clients would be let in.
+    fn server_tls(
+        &mut self,
+        before: &Self,
+        id: &Arc<str>,
+        termination: &Termination,
+        material: &Material,
+    ) -> Result<ServerTls, Problem> {
+        let trust = material.trust_digest(termination);
+        let keeper = match before.tickets.get(id).filter(|tickets| tickets.trust == trust) {
+            Some(tickets) => Arc::clone(&tickets.keeper),
+            None => material::ticketer()?,
+        };
+        self.tickets.insert(Arc::clone(id), Tickets { trust, keeper: Arc::clone(&keeper) });
+        let config = material.server_config(termination, Arc::clone(&keeper))?;
+        let postgres = if termination.alpn.is_empty() {
+            let alpn = vec![Arc::from(POSTGRES_ALPN)];
+            let termination = Termination { alpn, ..termination.clone() };
+            Some(material.server_config(&termination, keeper)?)
+        } else {
+            None
+        };
+        Ok(ServerTls { config, postgres, store: Arc::clone(&material.store) })
+    }
+
+    /// Sessions with targets can be resumed over reloads, as long as the same targets are trusted.
+    fn target_tls(
+        &mut self,
+        before: &Self,
+        upstream: &UpstreamTls,
+        material: &Material,
+    ) -> Result<TargetTls, Problem> {
+        let trust = material.upstream_digest(upstream);
+        let known = self.clients.get(upstream).or_else(|| before.clients.get(upstream));
+        let client = match known.filter(|client| client.trust == trust) {
+            Some(client) => client.clone(),
+            None => {
+                let (config, name) = material.client_config(upstream)?;
+                ClientTls { trust, config, name }
+            }
+        };
+        self.clients.insert(upstream.clone(), client.clone());
+        Ok(TargetTls { config: client.config, name: client.name })
+    }
+
+    fn target(
+        &mut self,
+        before: &Self,
+        target: &checked::Target,
+        material: &Material,
+        own: &Own,
+    ) -> Result<Target, Problem> {
+        let tls = match &target.tls {
+            Some(upstream) => Some(self.target_tls(before, upstream, material)?),
+            None => None,
+        };
         let addresses = match &target.address {
             Address::Ip(ip) => {
                 let addr = SocketAddr::new(*ip, target.port);
@@ -210,9 +488,10 @@ impl Kept {
             }
         };
         let label = label(target);
-        let (host, uri) = (quoted(&label), quoted(&format!("tcp://{label}")));
-        let event = format!(r#"{{"host":{host},"scheme":"tcp","uri":{uri}}}"#);
-        Target { event, label, addresses }
+        let scheme = if tls.is_some() { "tls" } else { "tcp" };
+        let (host, uri) = (quoted(&label), quoted(&format!("{scheme}://{label}")));
+        let event = format!(r#"{{"host":{host},"scheme":"{scheme}","uri":{uri}}}"#);
+        Ok(Target { event, label, addresses, tls })
     }
 }
 
@@ -250,11 +529,6 @@ impl EventParts {
     fn of(spec: &checked::Service) -> Self {
         let name = if spec.name.is_empty() { &spec.id } else { &spec.name };
         Self {
-            head: format!(
-                r#","protocol":"Tcp","port":{},"to":{{"host":"*","scheme":"tcp","uri":"tcp://*:{}"}}"#,
-                spec.listen.port(),
-                spec.listen.port(),
-            ),
             tail: format!(
                 r#","@serviceId":{},"@service":{},"service":{}"#,
                 quoted(&spec.id),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::checked::Tls;
 use crate::config::limits;
 use crate::conn::admit;
 use crate::conn::ending::Ending;
@@ -41,21 +42,24 @@ fn write_parts(
     live: &Live,
     ending: Ending,
 ) -> std::io::Result<()> {
-    let service = &live.service;
     let boot = core.process.boot;
     let id = (core.index, live.sequence);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let id = format_args!("{boot:08x}-{}-{}", id.0, id.1);
     write!(line, r#"{{"@type":"TcpEvent","@id":"{id}","@timestamp":{now},"reqId":"{id}""#)?;
-    line.extend_from_slice(service.event.head.as_bytes());
-    let index = usize::try_from(live.target.get()).unwrap_or(usize::MAX);
-    let target = service.pool.targets.get(index);
+    let seen = live.seen();
+    let seen = seen.as_deref();
+    let service = live.known_service();
+    asked_for(line, live, seen.and_then(|seen| seen.name.as_deref()))?;
+    let target = service
+        .and_then(|service| service.pool(live.pool.get()))
+        .and_then(|pool| pool.targets.get(usize::try_from(live.target.get()).ok()?));
     line.extend_from_slice(br#","target":"#);
     line.extend_from_slice(target.map_or(NO_TARGET, |target| &target.event).as_bytes());
     line.extend_from_slice(br#","remote":"#);
     address(line, live.peer.get())?;
     line.extend_from_slice(br#","local":"#);
-    let listen = service.spec.listen;
+    let listen = live.listener.first.spec.listen;
     let local = if listen.ip().is_unspecified() {
         live.client().and_then(socket::local_addr).or(Some(listen))
     } else {
@@ -70,19 +74,60 @@ fn write_parts(
         live.up.get(),
         live.down.get(),
     )?;
-    if ending.is_clean() {
-        line.extend_from_slice(b"null");
-    } else {
-        write!(line, r#""{}""#, ending.cause.title())?;
+    match seen.and_then(|seen| seen.note.as_deref()) {
+        _ if ending.is_clean() => line.extend_from_slice(b"null"),
+        None => write!(line, r#""{}""#, ending.cause.title())?,
+        Some(note) => string(line, &format!("{}: {note}", ending.cause.title()))?,
     }
-    line.extend_from_slice(service.event.tail.as_bytes());
-    let relay = if live.has(Live::SPLICED) { "splice" } else { "copy" };
-    writeln!(
+    let tail = service.map_or(NO_SERVICE, |service| &service.event.tail);
+    line.extend_from_slice(tail.as_bytes());
+    write!(line, r#","reason":"{ending}","sni":"#)?;
+    optional(line, seen.and_then(|seen| seen.name.as_deref()))?;
+    line.extend_from_slice(br#","alpn":"#);
+    let alpn = seen.and_then(|seen| seen.alpn.as_deref()).map(String::from_utf8_lossy);
+    optional(line, alpn.as_deref())?;
+    line.extend_from_slice(br#","tlsVersion":"#);
+    optional(line, seen.and_then(|seen| seen.version))?;
+    let relay = match (live.has(Live::TLS), live.has(Live::SPLICED)) {
+        (true, _) => "tls",
+        (false, true) => "splice",
+        (false, false) => "copy",
+    };
+    writeln!(line, r#","retries":{},"relay":"{relay}"}}"#, live.retries.get())
+}
+
+/// The members `protocol`, `port` and `to`: what the client asked for.
+fn asked_for(line: &mut Vec<u8>, live: &Live, name: Option<&str>) -> std::io::Result<()> {
+    let first = &live.listener.first.spec;
+    let port = first.listen.port();
+    let (protocol, scheme) =
+        if first.tls == Tls::Disabled { ("Tcp", "tcp") } else { ("Tcp/Tls", "tls") };
+    // A name was normalised: it has no character that JSON would escape.
+    let (host, with_port) = match name {
+        Some(name) => (name, format!(":{port}")),
+        None if first.by_name => ("no-sni", String::new()),
+        None => ("*", String::new()),
+    };
+    write!(
         line,
-        r#","reason":"{ending}","sni":null,"alpn":null,"tlsVersion":null,"retries":{},"relay":"{relay}"}}"#,
-        live.retries.get(),
+        r#","protocol":"{protocol}","port":{port},"to":{{"host":"{host}{with_port}","scheme":"{scheme}","uri":"{scheme}://{host}:{port}"}}"#
     )
 }
+
+fn optional(line: &mut Vec<u8>, text: Option<&str>) -> std::io::Result<()> {
+    match text {
+        Some(text) => string(line, text),
+        None => line.write_all(b"null"),
+    }
+}
+
+/// Text of a stranger, so that it can neither break the line nor forge another.
+fn string(line: &mut Vec<u8>, text: &str) -> std::io::Result<()> {
+    Ok(serde_json::to_writer(line, text)?)
+}
+
+/// The members of a connection that came to no service.
+const NO_SERVICE: &str = r#","@serviceId":null,"@service":"thalweg","service":null"#;
 
 /// The `target` of a connection that ended before one was tried.
 const NO_TARGET: &str = r#"{"host":"--","scheme":"tcp","uri":"tcp://--"}"#;

@@ -7,30 +7,38 @@ use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::live::Live;
 use crate::worker::Core;
 
-/// Takes the connection in, or says which limit is reached.
+/// Whether the process can take the connection.
 ///
 /// # Errors
-/// [`Cause::Full`] or [`Cause::Limit`].
-pub fn admit(core: &Core, live: &Live) -> Result<(), Ending> {
-    let refused = |cause| Err(Ending::us(Step::Admit, cause));
-    if is_full(core) {
-        return refused(Cause::Full);
+/// [`Cause::Full`].
+pub fn process(core: &Core) -> Result<(), Ending> {
+    if is_full(core) { Err(Ending::us(Step::Admit, Cause::Full)) } else { Ok(()) }
+}
+
+/// Takes the connection into its service, as soon as that is certain.
+///
+/// # Errors
+/// [`Cause::Limit`].
+pub fn service(live: &Live) -> Result<(), Ending> {
+    let service = live.service();
+    if live.has(Live::COUNTED) {
+        return Ok(());
     }
-    if let Some(limit) = live.service.spec.limits.connections {
-        let before = live.service.state.live.fetch_add(1, Ordering::Relaxed);
+    if let Some(limit) = service.spec.limits.connections {
+        let before = service.state.live.fetch_add(1, Ordering::Relaxed);
         live.set(Live::COUNTED);
         if before >= limit.get() {
-            return refused(Cause::Limit);
+            return Err(Ending::us(Step::Admit, Cause::Limit));
         }
     }
     Ok(())
 }
 
-/// Gives back what [`admit`] took.
+/// Gives back what [`service`] took.
 pub fn release(live: &Live) {
     if live.has(Live::COUNTED) {
         live.clear(Live::COUNTED);
-        live.service.state.live.fetch_sub(1, Ordering::Relaxed);
+        live.service().state.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -4,19 +4,34 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::limits;
 use crate::config::snapshot::{Addresses, Pool, Target};
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
+use crate::conn::open::Opened;
 use crate::conn::pick::Order;
 use crate::conn::unless_cut;
 use crate::io::socket::{self, Destination};
 use crate::rt::{self, Sock};
+use crate::tls::handshake::{self, Established, Failure};
+use crate::tls::session::Session;
+use crate::wire::postgres;
 use crate::worker::Core;
 
-/// Connects to the first target of the order that answers, trying `retries` further ones.
+/// A target that answered.
+#[derive(Debug)]
+pub struct Reached {
+    /// The connection.
+    pub socket: Sock,
+    /// TLS with it, where it is spoken, and what it has said already.
+    pub tls: Option<Box<(Session, Box<[u8]>)>>,
+}
+
+/// Connects to the first target of the order that answers, trying `retries` further ones. `opened`
+/// is what the client has said, where it was asked.
 ///
 /// # Errors
 /// Why the last one tried could not be reached.
@@ -25,9 +40,10 @@ pub async fn first_that_answers(
     live: &Rc<Live>,
     pool: &Pool,
     order: Order,
-) -> Result<Sock, Ending> {
-    let limit = live.service.spec.timeouts.connect;
-    let tries = live.service.spec.retries.saturating_add(1);
+    opened: Option<&Opened>,
+) -> Result<Reached, Ending> {
+    let limit = live.service().spec.timeouts.connect;
+    let tries = live.service().spec.retries.saturating_add(1);
     let mut ending = Ending::us(Step::Connect, Cause::Unresolved);
     for (index, attempt) in order.zip(0..tries) {
         let Some(target) = pool.targets.get(index) else { continue };
@@ -36,11 +52,25 @@ pub async fn first_that_answers(
             core.counters.retries.add(1);
         }
         live.target.set(u32::try_from(index).unwrap_or(u32::MAX));
-        match reach(core, live, target, limit).await? {
-            Ok(upstream) => {
+        let reached = match reach(core, live, target, limit).await? {
+            Ok(socket) => {
+                let by_postgres = opened.is_some_and(|opened| opened.postgres);
+                if target.tls.is_none() && !(by_postgres && passes_through(opened)) {
+                    Ok(Reached { socket, tls: None })
+                } else {
+                    let greeting = greet(core, live, target, socket, opened);
+                    Box::pin(unless_cut(live, Step::Connect, rt::within(limit, greeting)))
+                        .await?
+                        .unwrap_or(Err(Cause::Timeout))
+                }
+            }
+            Err(cause) => Err(cause),
+        };
+        match reached {
+            Ok(reached) => {
                 let ms = live.born.elapsed().as_millis();
                 live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
-                return Ok(upstream);
+                return Ok(reached);
             }
             Err(cause) => ending = failed(cause),
         }
@@ -50,6 +80,65 @@ pub async fn first_that_answers(
         }
     }
     Err(ending)
+}
+
+/// Whether the client's own TLS goes on to the target.
+fn passes_through(opened: Option<&Opened>) -> bool {
+    opened.is_some_and(|opened| opened.session.is_none())
+}
+
+/// Asks the target for TLS: first in PostgreSQL's way where the client did, then by a handshake
+/// where TLS with the target is ours.
+async fn greet(
+    core: &Rc<Core>,
+    live: &Live,
+    target: &Target,
+    socket: Sock,
+    opened: Option<&Opened>,
+) -> Result<Reached, Cause> {
+    if opened.is_some_and(|opened| opened.postgres) {
+        ask_postgres(&socket).await?;
+    }
+    let Some(tls) = &target.tls else { return Ok(Reached { socket, tls: None }) };
+    let alpn = opened.and_then(|opened| opened.alpn.as_deref());
+    let config = Arc::clone(&tls.config);
+    match handshake::connect(core, &socket, config, tls.name.clone(), alpn).await {
+        Ok(Established { session, plain, .. }) => {
+            Ok(Reached { socket, tls: Some(Box::new((session, plain.into()))) })
+        }
+        Err(Failure::Closed) => Err(Cause::Reset),
+        Err(Failure::Io(error)) => Err(cause_of(&error)),
+        Err(Failure::Tls(error)) => {
+            live.note(&error.to_string());
+            Err(match error {
+                rustls::Error::AlertReceived(_) => Cause::Alert,
+                rustls::Error::InvalidCertificate(_)
+                | rustls::Error::NoCertificatesPresented => Cause::Certificate,
+                _ => Cause::Tls,
+            })
+        }
+    }
+}
+
+/// PostgreSQL's request for TLS. More than its one byte of answer would be an attack
+/// (CVE-2021-23222).
+async fn ask_postgres(socket: &Sock) -> Result<(), Cause> {
+    let request = postgres::SSL_REQUEST;
+    // The buffer of a new connection has room for eight bytes.
+    if !matches!(socket::send(socket.fd(), &request), Ok(n) if n == request.len()) {
+        return Err(Cause::Reset);
+    }
+    let mut answer = [0; 2];
+    loop {
+        let _ = socket.readable().await;
+        return match (socket::recv(socket.fd(), &mut answer), answer) {
+            (Ok(1), [postgres::ANSWER_YES, _]) => Ok(()),
+            (Ok(1), [postgres::ANSWER_NO, _]) => Err(Cause::NoTls),
+            (Err(error), _) if socket::would_block(&error) => continue,
+            (Ok(0) | Err(_), _) => Err(Cause::Reset),
+            (Ok(_), _) => Err(Cause::NoTls),
+        };
+    }
 }
 
 /// Tries the addresses of one target. The outer error ends the connection, the inner one only this
@@ -147,7 +236,12 @@ fn cause_of(error: &io::Error) -> Cause {
 /// Whose fault a failed attempt is.
 fn failed(cause: Cause) -> Ending {
     let side = match cause {
-        Cause::Refused | Cause::Timeout | Cause::Unreachable => Side::Upstream,
+        Cause::Refused
+        | Cause::Timeout
+        | Cause::Unreachable
+        | Cause::Reset
+        | Cause::Alert
+        | Cause::NoTls => Side::Upstream,
         _ => Side::Us,
     };
     Ending { side, step: Step::Connect, cause }

@@ -21,6 +21,12 @@ pub enum Step {
     Accept,
     /// The limits.
     Admit,
+    /// Reading the client's first bytes.
+    Hello,
+    /// Choosing the service and the rule.
+    Route,
+    /// The TLS handshake with the client.
+    Handshake,
     /// Reaching a target.
     Connect,
     /// Carrying bytes.
@@ -73,6 +79,9 @@ impl Step {
         match self {
             Self::Accept => "accept",
             Self::Admit => "admit",
+            Self::Hello => "hello",
+            Self::Route => "route",
+            Self::Handshake => "handshake",
             Self::Connect => "connect",
             Self::Relay => "relay",
         }
@@ -162,6 +171,69 @@ causes! {
         "A reload removed the service, and its `onRemoved.closeAfter` has passed.";
     Drain "drain" "the process is ending"
         "The drain deadline of the shutdown passed while the connection was still open.";
+    Deadline "deadline" "the client took too long"
+        "The client had begun a TLS hello, a request head or a handshake and not finished it within \
+         `timeouts.hello` or `timeouts.handshake` (the step says which): a very slow network, or \
+         somebody who opens connections to hold them.";
+    Silent "silent" "the client sent nothing"
+        "Nothing came within `timeouts.hello`. Either nobody meant to speak, or the protocol is one \
+         in which the server speaks first (MySQL, SMTP, SSH clients that wait): such a service cannot \
+         be routed by name. Give it a port of its own, or a target in `sni.fallbacks.silent`.";
+    Left "left" "the client left before it was served"
+        "The client ended its stream before its hello or handshake was complete: a port scan, a \
+         health check that only connects, or a client that changed its mind.";
+    NotRecognised "not-recognised" "the first bytes are not what the port serves"
+        "The service routes by the name in a TLS hello (or in an HTTP/1.x request where `tls` is \
+         Disabled), and something else came. `sni.fallbacks.notRecognised` names a target for it.";
+    PlainHttp "plain-http" "plain HTTP came to a TLS port"
+        "The client spoke http:// to a port that serves TLS. Use https://.";
+    Plain "plain" "the client refused TLS"
+        "A PostgreSQL client with sslmode=disable (or prefer, after a failure) sent its startup \
+         message in clear to a port that serves TLS. Use sslmode=require or stronger.";
+    Sslv2 "sslv2" "an SSLv2 hello came"
+        "SSLv2 hellos carry no name and only very old clients send them. Update the client.";
+    Malformed "malformed" "the first bytes are malformed"
+        "The TLS hello, PROXY header or request head breaks the rules of its format; nothing of it \
+         can be trusted. The client was told by an alert where the format has one.";
+    TooLarge "too-large" "the first bytes are too large"
+        "A TLS hello of more than 64 KiB, or a request head of more than 16 KiB.";
+    NoName "no-name" "the client asked for no name"
+        "The TLS hello has no server name (SNI), or the request no host, and no rule takes \
+         connections without one. Let the client send it (openssl: -servername), give a rule the \
+         domain `*`, or set `sni.forwardIfNoMatch` or `sni.fallbacks.noName`.";
+    NoMatch "no-match" "no rule for the name"
+        "The name the client asked for (the event's `sni`), together with its ALPN protocols and its \
+         address, meets no rule of any service on this port. `thalweg check` shows how each pattern \
+         was read.";
+    NoCertificate "no-certificate" "no certificate for the name"
+        "`sni.strict` is set and no certificate covers the name. The client got the alert \
+         unrecognized_name.";
+    ClientCertificate "client-certificate" "the client's certificate was not accepted"
+        "The service needs a client certificate (`clientAuth`) and the client showed none, or one \
+         that is expired, revoked, or not issued by `clientCaFiles`; the event's `gwError` says \
+         which. Or no rule's `clientCertificate` fits the one shown.";
+    Tls "tls" "TLS failed"
+        "The handshake could not be agreed on, or a record could not be opened: no common version, \
+         cipher or protocol, a broken implementation, or somebody in between. The event's `gwError` \
+         has the detail.";
+    Alert "alert" "the peer ended TLS with an alert"
+        "The side named gave up and said so: often because it does not trust the certificate it was \
+         shown (48 unknown_ca, 42 bad_certificate, 46 certificate_unknown) or was not shown one that \
+         it needs (116 certificate_required). The event's `gwError` has the alert.";
+    Certificate "certificate" "the target's certificate was not accepted"
+        "The certificate of a target with `tls` is not valid for its `serverName`, not issued by \
+         `caFile` (or the system's roots), expired, or its key is not among `pinnedPublicKeys`. The \
+         event's `gwError` says which.";
+    NoTls "no-tls" "the target does not speak TLS"
+        "A PostgreSQL target answered that it does not take TLS. Turn ssl on there, or set `tls` of \
+         the target to false.";
+    Truncated "truncated" "the TLS stream was cut off"
+        "The side named closed its connection without TLS' close_notify, so its data may be \
+         incomplete. The other side was reset, so that nobody takes a part for the whole. Clients \
+         that never say close_notify always end so; it does no harm to them.";
+    Busy "busy" "too many handshakes at a time"
+        "More handshakes were under way on this core than it may have. Somebody opens many \
+         connections at once, or the machine is too slow for its clients.";
     Panic "panic" "a fault of Thalweg itself"
         "A bug: this one connection was given up. The log has the panic's text; please report it.";
 }

@@ -1,18 +1,18 @@
 //! A live connection as its core sees it from outside its task: what the sweep reads, what the
 //! event at its end is made of, and the means to cut it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::config::limits;
-use crate::config::snapshot::ServiceState;
+use crate::config::snapshot::{Service, ServiceState};
 use crate::conn::ending::Cause;
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
-use crate::worker::{Core, ServiceRef};
+use crate::worker::{Core, ListenerRef};
 
 /// One connection. Belongs to its core; the task and the table share it.
 #[derive(Debug)]
@@ -21,15 +21,19 @@ pub struct Live {
     pub key: Cell<usize>,
     /// Its number on this core.
     pub sequence: u64,
-    /// The service it was born under.
-    pub service: ServiceRef,
+    /// The listener it came to, as it was then.
+    pub listener: ListenerRef,
+    /// Its service, as an index into the listener's; see [`Live::service`].
+    service: Cell<u32>,
+    /// Its pool, as an index into the service's; `u32::MAX` before a rule was chosen.
+    pub pool: Cell<u32>,
     /// Who connected.
     pub peer: RawAddr,
     /// When it was accepted.
     pub born: Instant,
     /// From accept until a target was connected, in ms.
     pub overhead_ms: Cell<u32>,
-    /// Which target, as an index into the service's pool; `u32::MAX` before one was tried.
+    /// Which target, as an index into the pool; `u32::MAX` before one was tried.
     pub target: Cell<u32>,
     /// Attempts that failed before the last.
     pub retries: Cell<u32>,
@@ -37,6 +41,8 @@ pub struct Live {
     pub up: Cell<u64>,
     /// Bytes from the target handed to the client.
     pub down: Cell<u64>,
+    /// What was learnt of it on the way; boxed, for most plain connections say nothing.
+    seen: RefCell<Option<Box<Seen>>>,
     /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
     flags: Cell<u8>,
     /// Directions in which bytes wait for a receiver.
@@ -52,6 +58,19 @@ pub struct Live {
     upstream: Cell<RawFd>,
 }
 
+/// What a connection says of itself, for its event.
+#[derive(Debug, Default, Clone)]
+pub struct Seen {
+    /// The name it asked for.
+    pub name: Option<Box<str>>,
+    /// The ALPN protocol agreed on, or the first one offered where TLS passes through.
+    pub alpn: Option<Box<[u8]>>,
+    /// The TLS version agreed on.
+    pub version: Option<&'static str>,
+    /// The detail of what went wrong.
+    pub note: Option<Box<str>>,
+}
+
 const NONE: RawFd = -1;
 
 impl Live {
@@ -65,14 +84,20 @@ impl Live {
     pub const TCP: u8 = 8;
     /// Counted in the service's number of live connections.
     pub const COUNTED: u8 = 16;
+    /// At least one side speaks TLS with us.
+    pub const TLS: u8 = 32;
+    /// The service was chosen.
+    const ROUTED: u8 = 64;
 
     /// A connection just accepted.
-    pub fn new(core: &Core, service: &ServiceRef, peer: RawAddr) -> Self {
+    pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
         let now = core.now.get();
         Self {
             key: Cell::new(usize::MAX),
             sequence: core.next_sequence(),
-            service: ServiceRef::clone(service),
+            listener: ListenerRef::clone(listener),
+            service: Cell::new(0),
+            pool: Cell::new(u32::MAX),
             peer,
             born: Instant::now(),
             overhead_ms: Cell::new(0),
@@ -80,17 +105,54 @@ impl Live {
             retries: Cell::new(0),
             up: Cell::new(0),
             down: Cell::new(0),
-            flags: Cell::new(0),
+            seen: RefCell::new(None),
+            flags: Cell::new(if listener.is_shared() { 0 } else { Self::ROUTED }),
             stuck: Cell::new(0),
             last: Cell::new(now),
             looked: Cell::new(now),
-            close_at: Cell::new(now.saturating_add(service.ticks.lifetime)),
+            close_at: Cell::new(now.saturating_add(listener.first.ticks.lifetime)),
             removed: Cell::new(false),
             cut: Cell::new(None),
             waker: RefCell::new(None),
             client: Cell::new(NONE),
             upstream: Cell::new(NONE),
         }
+    }
+
+    /// Its service. Of a listener that several share it is the first until one was chosen.
+    pub fn service(&self) -> &Arc<Service> {
+        self.listener.service(self.service.get())
+    }
+
+    /// The service, once it is certain.
+    pub fn known_service(&self) -> Option<&Arc<Service>> {
+        self.has(Self::ROUTED).then(|| self.service())
+    }
+
+    /// The service and the pool were chosen.
+    pub fn routed(&self, core: &Core, service: u32, pool: u32) {
+        if !self.has(Self::ROUTED) {
+            self.set(Self::ROUTED);
+            self.service.set(service);
+            let lifetime = self.service().ticks.lifetime;
+            self.close_at.set(core.now.get().saturating_add(lifetime));
+        }
+        self.pool.set(pool);
+    }
+
+    /// Remembers something for the event.
+    pub fn see(&self, what: impl FnOnce(&mut Seen)) {
+        what(self.seen.borrow_mut().get_or_insert_default());
+    }
+
+    /// Remembers the detail of what went wrong; the last one stands.
+    pub fn note(&self, text: &str) {
+        self.see(|seen| seen.note = Some(text.into()));
+    }
+
+    /// What was learnt.
+    pub fn seen(&self) -> Ref<'_, Option<Box<Seen>>> {
+        self.seen.borrow()
     }
 
     /// Sets one of the flags.
@@ -164,7 +226,7 @@ impl Live {
 
     /// Whether it was accepted for the service with this state.
     pub fn belongs_to(&self, state: &Arc<ServiceState>) -> bool {
-        Arc::ptr_eq(&self.service.state, state)
+        self.known_service().is_some_and(|service| Arc::ptr_eq(&service.state, state))
     }
 
     /// Its service was removed: it may live until this tick.
@@ -178,7 +240,7 @@ impl Live {
     /// Checks the limits on time, and what is too dear to do for every short connection.
     pub fn sweep(&self, now: u32) {
         let half_closed = self.has(Self::HALF_CLOSED);
-        let ticks = &self.service.ticks;
+        let ticks = &self.service().ticks;
         let limit = if half_closed { ticks.half_closed } else { ticks.idle };
         let idle = now.saturating_sub(self.last.get());
         if now >= self.close_at.get() && self.close_at.get() != u32::MAX {
@@ -197,7 +259,7 @@ impl Live {
         let sockets = [self.client.get(), upstream];
         if !self.has(Self::GUARDED) {
             self.set(Self::GUARDED);
-            let limit = self.service.spec.timeouts.idle;
+            let limit = self.service().spec.timeouts.idle;
             for fd in sockets {
                 system::with_fd(fd, |fd| socket::guard(fd, limit));
             }

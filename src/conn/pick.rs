@@ -3,13 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::config::snapshot::{Pool, ServiceState};
+use crate::config::snapshot::Pool;
 
 /// Round robin: the position is shared by all cores, so that few connections spread evenly too.
-pub fn order(pool: &Pool, state: &ServiceState) -> Order {
+pub fn order(pool: &Pool) -> Order {
     let turn = match pool.targets.len() {
         0 | 1 => 0,
-        _ => state.next.fetch_add(1, Ordering::Relaxed),
+        _ => pool.next.fetch_add(1, Ordering::Relaxed),
     };
     Order::starting_at(turn, pool.targets.len())
 }

@@ -28,11 +28,26 @@ use crate::io::{socket, system};
 use crate::rt::{self, Sock};
 use crate::worker::Core;
 
-/// Relays until the end. Ends the upstream socket; the client's is the caller's to end.
-pub async fn both_ways(core: &Core, live: &Live, client: &Sock, upstream: Sock) -> Ending {
+/// Relays until the end. Ends the upstream socket; the client's is the caller's to end. `prefix` is
+/// what was read from the client before the target was chosen.
+pub async fn both_ways(
+    core: &Core,
+    live: &Live,
+    client: &Sock,
+    upstream: Sock,
+    prefix: Box<[u8]>,
+) -> Ending {
     live.holds(client.fd(), upstream.fd());
     live.touch(core);
-    let end = until_end(core, live, client, &upstream).await;
+    let shared = Shared::default();
+    let up = Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
+    let down = up.reversed();
+    let end = until_end(live, up.pump(prefix), down.pump(Box::default())).await;
+    wind_up(live, client, &upstream, end).await
+}
+
+/// Tells the sides how the relay ended, and gives it its name.
+pub(crate) async fn wind_up(live: &Live, client: &Sock, upstream: &Sock, end: End) -> Ending {
     let ending = |side, cause| Ending { side, step: Step::Relay, cause };
     let ending = match end {
         End::Clean(first) => ending(first, Cause::Closed),
@@ -43,7 +58,7 @@ pub async fn both_ways(core: &Core, live: &Live, client: &Sock, upstream: Sock) 
         End::Broken(fault) => ending(fault.side, fault.cause),
     };
     match ending.side {
-        Side::Client if !ending.is_clean() => flush(live, &upstream).await,
+        Side::Client if !ending.is_clean() => flush(live, upstream).await,
         Side::Upstream if !ending.is_clean() => {
             socket::reset(upstream.fd());
             flush(live, client).await;
@@ -59,7 +74,7 @@ pub async fn both_ways(core: &Core, live: &Live, client: &Sock, upstream: Sock) 
 }
 
 /// How the relay ended.
-enum End {
+pub(crate) enum End {
     /// Both directions ended; this side was first.
     Clean(Side),
     /// A socket failed.
@@ -70,22 +85,27 @@ enum End {
 
 /// A socket that failed.
 #[derive(Debug, Clone, Copy)]
-struct Fault {
-    side: Side,
-    cause: Cause,
+pub(crate) struct Fault {
+    pub(crate) side: Side,
+    pub(crate) cause: Cause,
     /// Found by sending: bytes that the side sent before may still wait to be read.
-    unread: bool,
+    pub(crate) unread: bool,
 }
 
 /// What the two directions know of each other.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     client_dead: Cell<bool>,
     upstream_dead: Cell<bool>,
     one_ended: Cell<bool>,
 }
 
 impl Shared {
+    /// Whether one direction has ended.
+    pub(crate) fn has_one_ended(&self) -> bool {
+        self.one_ended.get()
+    }
+
     /// A failed send takes the socket's error with it, after which a read of the same socket
     /// reports a clean end: remember that it is none.
     fn dead(&self, side: Side) -> &Cell<bool> {
@@ -93,13 +113,14 @@ impl Shared {
     }
 }
 
-async fn until_end(core: &Core, live: &Live, client: &Sock, upstream: &Sock) -> End {
-    let shared = Shared::default();
-    let up = Flow { core, live, shared: &shared, from: client, to: upstream, source: Side::Client };
-    let down =
-        Flow { core, live, shared: &shared, from: upstream, to: client, source: Side::Upstream };
-    let mut up = pin!(up.pump());
-    let mut down = pin!(down.pump());
+/// Runs both directions until both have ended, one has failed, or somebody asks for the end.
+pub(crate) async fn until_end(
+    live: &Live,
+    up: impl Future<Output = Result<(), Fault>>,
+    down: impl Future<Output = Result<(), Fault>>,
+) -> End {
+    let mut up = pin!(up);
+    let mut down = pin!(down);
     let (mut up_end, mut down_end) = (None, None);
     let mut first = Side::Client;
     poll_fn(|cx| {
@@ -131,13 +152,13 @@ async fn until_end(core: &Core, live: &Live, client: &Sock, upstream: &Sock) -> 
 }
 
 /// One direction.
-struct Flow<'a> {
-    core: &'a Core,
-    live: &'a Live,
-    shared: &'a Shared,
-    from: &'a Sock,
-    to: &'a Sock,
-    source: Side,
+pub(crate) struct Flow<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) live: &'a Live,
+    pub(crate) shared: &'a Shared,
+    pub(crate) from: &'a Sock,
+    pub(crate) to: &'a Sock,
+    pub(crate) source: Side,
 }
 
 /// What one look at the source gave.
@@ -152,15 +173,27 @@ enum Got {
     Part(Box<[u8]>),
 }
 
+impl<'a> Flow<'a> {
+    /// The other direction.
+    pub(crate) fn reversed(&self) -> Self {
+        let source = if self.source == Side::Client { Side::Upstream } else { Side::Client };
+        Self { from: self.to, to: self.from, source, ..*self }
+    }
+}
+
 impl Flow<'_> {
-    /// Carries one direction to its end.
-    async fn pump(&self) -> Result<(), Fault> {
+    /// Carries one direction to its end. `prefix` has been read from its source before.
+    async fn pump(&self, prefix: Box<[u8]>) -> Result<(), Fault> {
         let mut full = 0;
         let mut turn = 0;
         // Look before waiting where something is likely to be there: a client's first bytes come
         // with its connect, and a short answer's FIN comes with the answer.
         let mut look_again = self.source == Side::Upstream;
-        if look_again {
+        if !prefix.is_empty() {
+            self.send_all(prefix).await?;
+            look_again = false;
+            let _ = self.from.readable().await;
+        } else if look_again {
             let _ = self.from.readable().await;
         }
         loop {
@@ -198,7 +231,7 @@ impl Flow<'_> {
     }
 
     /// The source has ended: pass it on.
-    fn finish(&self) -> Result<(), Fault> {
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
         if self.shared.dead(self.source).get() {
             return Err(Fault { side: self.source, cause: Cause::Reset, unread: false });
         }
@@ -217,13 +250,13 @@ impl Flow<'_> {
         let n = match socket::recv(self.from.fd(), &mut scratch) {
             Ok(0) => return Ok(Got::End),
             Ok(n) => n,
-            Err(error) if would_block(&error) => return Ok(Got::Nothing),
+            Err(error) if socket::would_block(&error) => return Ok(Got::Nothing),
             Err(error) => return Err(self.source_failed(&error)),
         };
         let bytes = scratch.get(..n).unwrap_or_default();
         let sent = match socket::send(self.to.fd(), bytes) {
             Ok(sent) => sent,
-            Err(error) if would_block(&error) => 0,
+            Err(error) if socket::would_block(&error) => 0,
             Err(error) => return Err(self.sink_failed(&error)),
         };
         self.moved(sent);
@@ -233,8 +266,23 @@ impl Flow<'_> {
         })
     }
 
+    /// Sends what was read before the relay began.
+    pub(crate) async fn send_all(&self, bytes: Box<[u8]>) -> Result<(), Fault> {
+        match socket::send(self.to.fd(), &bytes) {
+            Ok(sent) => {
+                self.moved(sent);
+                match bytes.get(sent..) {
+                    Some([]) | None => Ok(()),
+                    Some(rest) => self.send_rest(rest.into()).await,
+                }
+            }
+            Err(error) if socket::would_block(&error) => self.send_rest(bytes).await,
+            Err(error) => Err(self.sink_failed(&error)),
+        }
+    }
+
     /// Sends what the receiver did not take at once, at its pace.
-    async fn send_rest(&self, rest: Box<[u8]>) -> Result<(), Fault> {
+    pub(crate) async fn send_rest(&self, rest: Box<[u8]>) -> Result<(), Fault> {
         self.live.stuck(true);
         let mut left: &[u8] = &rest;
         while !left.is_empty() {
@@ -244,7 +292,7 @@ impl Flow<'_> {
                     self.moved(sent);
                     left = left.get(sent..).unwrap_or_default();
                 }
-                Err(error) if would_block(&error) => {}
+                Err(error) if socket::would_block(&error) => {}
                 Err(error) => return Err(self.sink_failed(&error)),
             }
         }
@@ -264,7 +312,7 @@ impl Flow<'_> {
             let n = match pipe.fill(self.from.fd()) {
                 Ok(0) => return Ok(true),
                 Ok(n) => n,
-                Err(error) if would_block(&error) => {
+                Err(error) if socket::would_block(&error) => {
                     drop(pipe);
                     let _ = self.from.readable().await;
                     continue;
@@ -278,7 +326,7 @@ impl Flow<'_> {
             while pipe.held() > 0 {
                 match pipe.drain(self.to.fd()) {
                     Ok(moved) if moved > 0 => self.moved(moved),
-                    Err(error) if !would_block(&error) => return Err(self.sink_failed(&error)),
+                    Err(error) if !socket::would_block(&error) => return Err(self.sink_failed(&error)),
                     _ => {
                         self.live.stuck(true);
                         let _ = self.to.writable().await;
@@ -297,18 +345,18 @@ impl Flow<'_> {
         Ok(false)
     }
 
-    fn moved(&self, n: usize) {
+    pub(crate) fn moved(&self, n: usize) {
         let total = if self.source == Side::Client { &self.live.up } else { &self.live.down };
         total.set(total.get().wrapping_add(n as u64));
         self.live.touch(self.core);
     }
 
-    fn source_failed(&self, error: &io::Error) -> Fault {
+    pub(crate) fn source_failed(&self, error: &io::Error) -> Fault {
         tracing::debug!(side = self.source.name(), %error, "a read failed");
         Fault { side: self.source, cause: cause_of(error), unread: false }
     }
 
-    fn sink_failed(&self, error: &io::Error) -> Fault {
+    pub(crate) fn sink_failed(&self, error: &io::Error) -> Fault {
         let side = if self.source == Side::Client { Side::Upstream } else { Side::Client };
         tracing::debug!(side = side.name(), %error, "a write failed");
         self.shared.dead(side).set(true);
@@ -343,10 +391,6 @@ fn failed_side(client: &Sock, failed: impl FnOnce(BorrowedFd<'_>) -> bool) -> Si
 
 fn is_closed(sock: &Sock) -> bool {
     system::with_fd(sock.fd(), socket::is_closed)
-}
-
-fn would_block(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn cause_of(error: &io::Error) -> Cause {

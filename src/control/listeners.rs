@@ -19,7 +19,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::config::limits;
-use crate::config::snapshot::{Service, ServiceState};
+use crate::config::snapshot::{Listener, ServiceState};
 use crate::io::socket;
 
 /// All listening sockets of the process.
@@ -39,9 +39,9 @@ struct Leaving {
     addr: SocketAddr,
     sockets: Sockets,
     until: Instant,
-    close_after: Option<(Arc<ServiceState>, u32)>,
-    /// The service it last had, for what is still in its queues.
-    service: Option<Arc<Service>>,
+    close_afters: Vec<(Arc<ServiceState>, u32)>,
+    /// Its services as they last were, for what is still in its queues.
+    last: Option<Arc<Listener>>,
 }
 
 /// Sockets bound for new addresses, not yet listening.
@@ -147,8 +147,8 @@ impl Listeners {
     pub fn leave(
         &mut self,
         addr: SocketAddr,
-        close_after: Option<(Arc<ServiceState>, u32)>,
-        service: Option<Arc<Service>>,
+        close_afters: Vec<(Arc<ServiceState>, u32)>,
+        last: Option<Arc<Listener>>,
     ) {
         let Some(sockets) = self.active.remove(&addr) else { return };
         for socket in &sockets {
@@ -157,7 +157,7 @@ impl Listeners {
             }
         }
         let until = Instant::now() + limits::LISTENER_LINGER;
-        self.leaving.push(Leaving { addr, sockets, until, close_after, service });
+        self.leaving.push(Leaving { addr, sockets, until, close_afters, last });
     }
 
     /// When the next leaving address is due.
@@ -168,18 +168,18 @@ impl Listeners {
     /// Moves addresses that are due to closing; `tell` is called for each.
     pub fn close_due(
         &mut self,
-        mut tell: impl FnMut(SocketAddr, Option<(Arc<ServiceState>, u32)>),
+        mut tell: impl FnMut(SocketAddr, Vec<(Arc<ServiceState>, u32)>),
     ) {
         let now = Instant::now();
         let (due, leaving) = std::mem::take(&mut self.leaving)
             .into_iter()
             .partition::<Vec<_>, _>(|leaving| leaving.until <= now);
         self.leaving = leaving;
-        for Leaving { addr, sockets, close_after, .. } in due {
+        for Leaving { addr, sockets, close_afters, .. } in due {
             for (core, socket) in sockets.into_iter().enumerate() {
                 self.closing.insert(socket.as_raw_fd(), (core, socket));
             }
-            tell(addr, close_after);
+            tell(addr, close_afters);
         }
     }
 
@@ -193,16 +193,16 @@ impl Listeners {
         self.leaving.is_empty() && self.closing.is_empty()
     }
 
-    /// The sockets of a core, by address; with the service of those that are leaving.
+    /// The sockets of a core, by address; with the services of those that are leaving.
     pub fn of_core(
         &self,
         core: usize,
-    ) -> impl Iterator<Item = (SocketAddr, RawFd, Option<Arc<Service>>)> + '_ {
+    ) -> impl Iterator<Item = (SocketAddr, RawFd, Option<Arc<Listener>>)> + '_ {
         let active = self.active.iter().map(|(addr, sockets)| (*addr, sockets, None));
         let leaving = self.leaving.iter();
-        let leaving = leaving.map(|going| (going.addr, &going.sockets, going.service.clone()));
-        active.chain(leaving).filter_map(move |(addr, sockets, service)| {
-            Some((addr, sockets.get(core)?.as_raw_fd(), service))
+        let leaving = leaving.map(|going| (going.addr, &going.sockets, going.last.clone()));
+        active.chain(leaving).filter_map(move |(addr, sockets, last)| {
+            Some((addr, sockets.get(core)?.as_raw_fd(), last))
         })
     }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::config::checked::{Checked, OnRemoved};
 use crate::config::limits;
-use crate::config::snapshot::{Kept, Service, ServiceState, Snapshot};
+use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
 use crate::config::{self};
 use crate::control::cores::Cores;
 use crate::control::events::{self, ToWriter};
@@ -19,6 +19,7 @@ use crate::control::listeners::{BindError, Listeners};
 use crate::control::{notify, resolve};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
+use crate::tls::material::{Material, Problem};
 use crate::worker::{Command, Process};
 
 /// The served configuration and all that belongs to it.
@@ -27,6 +28,7 @@ pub struct Served {
     path: PathBuf,
     process: Arc<Process>,
     checked: Checked,
+    material: Arc<Material>,
     kept: Kept,
     version: u64,
     /// The listening sockets.
@@ -53,6 +55,8 @@ pub enum Refusal {
     Bind(BindError),
     /// The file of events cannot be opened.
     Events(PathBuf, std::io::Error),
+    /// A certificate, or a list of whom to trust, cannot be used.
+    Material(Problem),
 }
 
 impl fmt::Display for Refusal {
@@ -66,6 +70,7 @@ impl fmt::Display for Refusal {
             Self::Events(path, error) => {
                 write!(f, "cannot write events to {}: {error}", path.display())
             }
+            Self::Material(problem) => problem.fmt(f),
         }
     }
 }
@@ -73,6 +78,12 @@ impl fmt::Display for Refusal {
 impl From<BindError> for Refusal {
     fn from(error: BindError) -> Self {
         Self::Bind(error)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Material(problem)
     }
 }
 
@@ -85,35 +96,38 @@ impl Served {
     pub async fn first(
         path: PathBuf,
         checked: Checked,
+        material: Material,
         process: Arc<Process>,
         cores: usize,
     ) -> Result<Self, Refusal> {
         let workers = checked.workers.clone();
-        let nothing = Checked { workers, events: None, services: Vec::new() };
+        let nothing =
+            Checked { workers, events: None, certificates: Vec::new(), services: Vec::new() };
         let mut served = Self {
             path,
             process,
             checked: nothing,
+            material: Arc::new(Material::default()),
             kept: Kept::default(),
             version: 0,
             listeners: Listeners::default(),
             resolver: resolve::Resolver::default(),
             retired: Vec::new(),
         };
-        served.apply(checked, cores, |_, _| {}).await?;
+        served.apply(checked, Arc::new(material), cores, |_, _| {}, |_| {}).await?;
         Ok(served)
     }
 
     /// Gives a core all its listeners.
     pub fn introduce(&self, core: usize, cores: &Cores) {
         for (addr, fd, leaving) in self.listeners.of_core(core) {
-            let service = leaving.or_else(|| self.service_at(addr));
-            cores.send(core, Command::Listen(addr, fd, service));
+            let listener = leaving.or_else(|| self.listener_at(addr));
+            cores.send(core, Command::Listen(addr, fd, listener));
         }
     }
 
-    fn service_at(&self, addr: SocketAddr) -> Option<Arc<Service>> {
-        self.process.snapshot.load().services.get(&addr).map(Arc::clone)
+    fn listener_at(&self, addr: SocketAddr) -> Option<Arc<Listener>> {
+        self.process.snapshot.load().listeners.get(&addr).map(Arc::clone)
     }
 
     /// Reads the file again and serves what it says, or says why not and changes nothing.
@@ -149,8 +163,8 @@ impl Served {
     }
 
     async fn try_reload(&mut self, cores: &Cores) -> Result<Change, Refusal> {
-        let loaded = config::load(&self.path);
-        let Some(mut checked) = loaded.checked else {
+        let loaded = config::load_after(&self.path, &self.material);
+        let Some((mut checked, material)) = loaded.checked else {
             return Err(Refusal::Faults(loaded.diagnostics));
         };
         report(&loaded.diagnostics);
@@ -158,32 +172,76 @@ impl Served {
             tracing::warn!("`workers` changed: takes effect at the next start");
             checked.workers = self.checked.workers.clone();
         }
-        if checked == self.checked {
+        if checked == self.checked && material.digest() == self.material.digest() {
             return Ok(Change::default());
         }
+        self.replace(checked, Arc::new(material), cores).await
+    }
+
+    /// Reads the files of certificates and of trust again, for one of them has changed. One that is
+    /// broken keeps what it was.
+    pub async fn reload_material(&mut self, cores: &Cores) {
+        let (checked, before) = (self.checked.clone(), Arc::clone(&self.material));
+        let read = tokio::task::spawn_blocking(move || {
+            config::load_material(&checked, Some(before.as_ref()))
+        });
+        let Ok((material, problems)) = read.await else { return };
+        for problem in &problems {
+            tracing::warn!("certificates: {problem}");
+        }
+        if problems.iter().any(Problem::is_fatal) {
+            tracing::error!("certificates: a file cannot be used: everything stays as it was");
+            return;
+        }
+        if material.digest() == self.material.digest() {
+            return;
+        }
+        match self.replace(self.checked.clone(), Arc::new(material), cores).await {
+            Ok(_) => tracing::info!(version = self.version, "certificates: replaced"),
+            Err(why) => tracing::error!(%why, "certificates: refused, nothing was changed"),
+        }
+    }
+
+    /// Makes this what is served, now that the cores run.
+    async fn replace(
+        &mut self,
+        checked: Checked,
+        material: Arc<Material>,
+        cores: &Cores,
+    ) -> Result<Change, Refusal> {
         let process = Arc::clone(&self.process);
         let listen = |addr, listeners: &Listeners| {
             let snapshot = process.snapshot.load();
-            let service = snapshot.services.get(&addr);
+            let listener = snapshot.listeners.get(&addr);
             for core in 0..cores.len() {
                 if let Some(fd) = listeners.socket(addr, core) {
-                    cores.send(core, Command::Listen(addr, fd, service.map(Arc::clone)));
+                    cores.send(core, Command::Listen(addr, fd, listener.map(Arc::clone)));
                 }
             }
         };
-        self.apply(checked, cores.len(), listen).await
+        let close = |(state, ticks): &(Arc<ServiceState>, u32)| {
+            cores.send_all(|| Command::CloseAfter(Arc::clone(state), *ticks));
+        };
+        self.apply(checked, material, cores.len(), listen, close).await
     }
 
-    /// Makes `checked` what is served. `listen` introduces a new listener to the cores.
+    /// Makes `checked` what is served. `listen` introduces a new listener to the cores, `close` has
+    /// the connections of a service that went end in time.
     async fn apply(
         &mut self,
         checked: Checked,
+        material: Arc<Material>,
         cores: usize,
         listen: impl Fn(SocketAddr, &Listeners),
+        close: impl Fn(&(Arc<ServiceState>, u32)),
     ) -> Result<Change, Refusal> {
         let wanted: HashMap<SocketAddr, ()> =
             checked.services.iter().map(|service| (service.listen, ())).collect();
         // All that can fail.
+        let local = system::local_addresses();
+        let version = self.version + 1;
+        let (snapshot, kept) =
+            self.kept.snapshot(version, &checked.services, &material, local)?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
         if let Some(to) = &checked.events {
             events::open(&to.file).map_err(|error| Refusal::Events(to.file.clone(), error))?;
@@ -192,9 +250,8 @@ impl Served {
         let mut added = self.listeners.listen(bound)?;
         // From here on it succeeds.
         let going = self.close_afters(&checked);
-        let local = system::local_addresses();
-        self.version += 1;
-        let snapshot = self.kept.snapshot(self.version, &checked.services, local);
+        self.version = version;
+        self.kept = kept;
         resolve::first(self.kept.names().filter(|name| name.addresses.load().is_empty())).await;
         self.resolver.follow(self.kept.names());
         let path = checked.events.as_ref().map(|to| to.file.clone());
@@ -208,37 +265,39 @@ impl Served {
         let removed: Vec<SocketAddr> =
             before.into_iter().filter(|addr| !wanted.contains_key(addr)).collect();
         for addr in &removed {
-            let last = old.services.get(addr).cloned();
-            self.listeners.leave(*addr, going.get(addr).cloned(), last);
+            let last = old.listeners.get(addr).cloned();
+            let closing = going.iter().filter(|(at, _)| at == addr);
+            self.listeners.leave(*addr, closing.map(|(_, close)| close.clone()).collect(), last);
         }
+        // Services that leave a port to others.
+        going.iter().filter(|(addr, _)| wanted.contains_key(addr)).for_each(|(_, end)| close(end));
         self.retired.push(old);
         self.checked = checked;
+        self.material = material;
         Ok(Change { added, removed })
     }
 
-    /// The services that go and ask for their connections to be closed, by their address.
-    fn close_afters(&self, next: &Checked) -> HashMap<SocketAddr, (Arc<ServiceState>, u32)> {
+    /// The services that go and ask for their connections to be closed, with their addresses.
+    fn close_afters(&self, next: &Checked) -> Vec<(SocketAddr, (Arc<ServiceState>, u32))> {
         let stays: HashSet<&str> = next.services.iter().map(|service| &*service.id).collect();
         let snapshot = self.process.snapshot.load();
-        let mut going = HashMap::new();
-        for service in &self.checked.services {
-            let OnRemoved::CloseAfter(after) = service.on_removed else { continue };
-            if let Some(served) = snapshot.services.get(&service.listen)
-                && !stays.contains(&*service.id)
-            {
+        let served = snapshot.listeners.values().flat_map(|listener| listener.services());
+        served
+            .filter_map(|(_, service)| {
+                let OnRemoved::CloseAfter(after) = service.spec.on_removed else { return None };
                 let ticks = after.as_millis().div_ceil(limits::TICK.as_millis());
                 let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
-                going.insert(service.listen, (Arc::clone(&served.state), ticks));
-            }
-        }
-        going
+                let gone = !stays.contains(&*service.spec.id);
+                gone.then(|| (service.spec.listen, (Arc::clone(&service.state), ticks)))
+            })
+            .collect()
     }
 
     /// Sends addresses that have lingered on to the cores for closing.
     pub fn close_due(&mut self, cores: &Cores) {
-        self.listeners.close_due(|addr, close_after| {
+        self.listeners.close_due(|addr, close_afters| {
             cores.send_all(|| Command::Unlisten(addr));
-            if let Some((state, ticks)) = close_after {
+            for (state, ticks) in close_afters {
                 cores.send_all(|| Command::CloseAfter(Arc::clone(&state), ticks));
             }
         });
@@ -252,7 +311,7 @@ impl Served {
     /// Turns new connections away everywhere, for good.
     pub fn leave_all(&mut self) {
         for addr in self.listeners.addresses() {
-            self.listeners.leave(addr, None, self.service_at(addr));
+            self.listeners.leave(addr, Vec::new(), self.listener_at(addr));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Sockets: made, accepted, connected, read, written, ended. All are `O_NONBLOCK` and
 //! `O_CLOEXEC` from birth; every call returns at once.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -294,6 +294,38 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pointer and length are those of one slice.
     check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) })
+}
+
+/// readv(2) of a socket without waiting. `Ok(0)` is the end of the stream.
+///
+/// # Errors
+/// Those of recvmsg(2).
+pub fn recv_into(fd: RawFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    // SAFETY: zeroes are a valid msghdr: no name, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = buffers.as_mut_ptr().cast();
+    message.msg_iovlen = buffers.len();
+    // SAFETY: an IoSliceMut has the layout of an iovec, and each is an exclusive slice.
+    check_len(unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) })
+}
+
+/// writev(2) of a socket without waiting and without SIGPIPE.
+///
+/// # Errors
+/// Those of sendmsg(2).
+pub fn send_from(fd: RawFd, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: zeroes are a valid msghdr: no name, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = buffers.as_ptr().cast_mut().cast();
+    message.msg_iovlen = buffers.len();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: an IoSlice has the layout of an iovec; sendmsg only reads what it points to.
+    check_len(unsafe { libc::sendmsg(fd, &raw const message, flags) })
+}
+
+/// Whether a call would have had to wait.
+pub fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// Sends FIN after what is queued; the other direction stays open. A socket that is no longer

@@ -1,0 +1,288 @@
+//! From an accepted connection to one whose target pool is known: peek, route, and the handshake
+//! where TLS ends here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::{ProtocolVersion, ServerConfig};
+
+use crate::config::checked::Tls;
+use crate::config::limits;
+use crate::config::snapshot::{Needs, ServerTls, Service};
+use crate::conn::ending::{Cause, Ending, Side, Step};
+use crate::conn::live::Live;
+use crate::conn::peek::{First, Peeked, peek};
+use crate::conn::route::{self, Asked, Choice};
+use crate::conn::{admit, unless_cut};
+use crate::io::socket;
+use crate::rt::{self, Sock};
+use crate::tls::handshake::{self, Established, Failure};
+use crate::tls::identity::Identity;
+use crate::tls::session::Session;
+use crate::tls::store::Coverage;
+use crate::wire::client_hello::Hello;
+use crate::wire::postgres;
+use crate::worker::Core;
+
+/// What opening a connection gave.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Bytes for the target that came before it was chosen.
+    pub prefix: Box<[u8]>,
+    /// TLS with the client, where it ends here.
+    pub session: Option<Box<Session>>,
+    /// PostgreSQL was asked for TLS before the hello, and the target must be too.
+    pub postgres: bool,
+    /// The protocol agreed on with the client.
+    pub alpn: Option<Box<[u8]>>,
+}
+
+/// Chooses without reading anything.
+///
+/// # Errors
+/// No rule takes the client's address.
+pub fn at_once(core: &Core, live: &Live) -> Result<(), Ending> {
+    let asked = Asked { name: None, alpn: &[], source: source(live) };
+    let choice = route::route(&live.listener, &asked)
+        .map_err(|_| Ending::us(Step::Route, Cause::NoMatch))?;
+    live.routed(core, choice.service, choice.pool);
+    Ok(())
+}
+
+/// Reads, chooses, and ends TLS where the chosen service does.
+///
+/// # Errors
+/// Why the connection goes no further; the client has been told in its own protocol.
+pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened, Ending> {
+    let listener = &live.listener;
+    let Peeked { bytes, first, postgres } =
+        peek(core, live, client, listener.needs, listener.hello).await?;
+    let refuse = |step, cause| refuse(live, client, step, cause, postgres);
+    let hello = match first {
+        First::Hello(hello) => hello,
+        First::Head(name) => {
+            live.see(|seen| seen.name.clone_from(&name));
+            let asked = Asked { name: name.as_deref(), alpn: &[], source: source(live) };
+            return match route::route(listener, &asked) {
+                Ok(choice) => plain(core, live, choice, bytes),
+                Err(cause) => Err(refuse(Step::Route, cause).await),
+            };
+        }
+        First::Other(cause) => {
+            let choice = match cause {
+                Cause::Silent => route::fallback(listener, |to| to.silent),
+                Cause::NotRecognised | Cause::PlainHttp | Cause::Plain => {
+                    route::fallback(listener, |to| to.not_recognised)
+                }
+                _ => None,
+            };
+            return match choice {
+                Some(choice) => plain(core, live, choice, bytes),
+                None => Err(refuse(Step::Hello, cause).await),
+            };
+        }
+    };
+    live.see(|seen| {
+        seen.name.clone_from(&hello.server_name);
+        seen.alpn = hello.alpn.first().cloned();
+    });
+    let asked =
+        Asked { name: hello.server_name.as_deref(), alpn: &hello.alpn, source: source(live) };
+    let choice = match route::route(listener, &asked) {
+        Ok(choice) => choice,
+        Err(cause) => return Err(refuse(Step::Route, cause).await),
+    };
+    live.routed(core, choice.service, choice.pool);
+    let service = live.service();
+    let Some(tls) = &service.tls else {
+        return Ok(Opened { prefix: bytes.into(), postgres, ..Opened::default() });
+    };
+    if matches!(&service.spec.tls, Tls::Enabled(termination) if termination.strict)
+        && !has_certificate(tls, asked.name)
+    {
+        return Err(refuse(Step::Handshake, Cause::NoCertificate).await);
+    }
+    admit::service(live)?;
+    terminate(core, live, client, service, config_for(tls, &hello), bytes, &asked)
+        .await
+        .map(|opened| Opened { postgres, ..opened })
+}
+
+/// A connection that goes on as it is.
+fn plain(core: &Core, live: &Live, choice: Choice, bytes: Vec<u8>) -> Result<Opened, Ending> {
+    live.routed(core, choice.service, choice.pool);
+    Ok(Opened { prefix: bytes.into(), ..Opened::default() })
+}
+
+fn source(live: &Live) -> Option<std::net::IpAddr> {
+    live.peer.get().map(|addr| addr.ip().to_canonical())
+}
+
+fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {
+    name.is_some_and(|name| matches!(tls.store.covers(name), Coverage::Exact | Coverage::Wildcard))
+}
+
+fn config_for(tls: &ServerTls, hello: &Hello) -> Arc<ServerConfig> {
+    let only_postgres = matches!(hello.alpn.as_slice(), [one] if **one == *postgres::ALPN);
+    let config = tls.postgres.as_ref().filter(|_| only_postgres).unwrap_or(&tls.config);
+    Arc::clone(config)
+}
+
+/// Shakes hands with the client, and settles what depended on its certificate.
+async fn terminate(
+    core: &Rc<Core>,
+    live: &Live,
+    client: &Sock,
+    service: &Service,
+    config: Arc<ServerConfig>,
+    received: Vec<u8>,
+    asked: &Asked<'_>,
+) -> Result<Opened, Ending> {
+    let Some(_place) = Place::take(core) else {
+        return Err(Ending::us(Step::Handshake, Cause::Busy));
+    };
+    let limit = service.spec.timeouts.handshake;
+    let shaking = rt::within(limit, handshake::accept(core, client, config, received));
+    let Established { session, plain, facts } =
+        match unless_cut(live, Step::Handshake, shaking).await? {
+            Some(Ok(established)) => established,
+            Some(Err(failure)) => {
+                farewell(client, &[]).await;
+                return Err(failed(live, &failure));
+            }
+            None => return Err(client_ending(Cause::Deadline)),
+        };
+    core.counters.handshakes.add(1);
+    core.counters.handshakes_resumed.add(u64::from(facts.resumed));
+    live.see(|seen| {
+        seen.alpn.clone_from(&facts.alpn);
+        seen.version = match facts.version {
+            Some(ProtocolVersion::TLSv1_3) => Some("TLSv1.3"),
+            Some(ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
+            _ => None,
+        };
+    });
+    if route::wants_certificate(service) {
+        let identity = facts.certificate.as_ref().and_then(Identity::of);
+        match route::settle(service, asked, identity.as_ref()) {
+            Ok(pool) => live.pool.set(pool),
+            Err(cause) => {
+                let mut session = session;
+                session.complain(ALERT_ACCESS_DENIED);
+                farewell(client, session.unsent()).await;
+                return Err(Ending::us(Step::Route, cause));
+            }
+        }
+    }
+    Ok(Opened {
+        prefix: plain.into(),
+        session: Some(Box::new(session)),
+        alpn: facts.alpn,
+        postgres: false,
+    })
+}
+
+/// One of the handshakes that a core may have under way.
+struct Place<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Place<'a> {
+    fn take(core: &'a Core) -> Option<Self> {
+        let taken = core.handshakes.get();
+        (taken < limits::HANDSHAKES_MAX).then(|| {
+            core.handshakes.set(taken + 1);
+            Self { core }
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.core.handshakes.set(self.core.handshakes.get().saturating_sub(1));
+    }
+}
+
+fn client_ending(cause: Cause) -> Ending {
+    Ending { side: Side::Client, step: Step::Handshake, cause }
+}
+
+/// What a failed handshake with the client is called.
+fn failed(live: &Live, failure: &Failure) -> Ending {
+    use rustls::Error;
+    client_ending(match failure {
+        Failure::Closed => Cause::Left,
+        Failure::Io(_) => Cause::Reset,
+        Failure::Tls(error) => {
+            live.note(&error.to_string());
+            match error {
+                Error::AlertReceived(_) => Cause::Alert,
+                Error::NoCertificatesPresented
+                | Error::InvalidCertificate(_)
+                | Error::InvalidCertRevocationList(_) => Cause::ClientCertificate,
+                _ => Cause::Tls,
+            }
+        }
+    })
+}
+
+const ALERT_HANDSHAKE_FAILURE: u8 = 40;
+const ALERT_ACCESS_DENIED: u8 = 49;
+const ALERT_DECODE_ERROR: u8 = 50;
+const ALERT_PROTOCOL_VERSION: u8 = 70;
+const ALERT_UNRECOGNIZED_NAME: u8 = 112;
+
+/// Tells the client why, in its own protocol where it has words for it, and names the ending.
+async fn refuse(live: &Live, client: &Sock, step: Step, cause: Cause, postgres: bool) -> Ending {
+    let alert = match cause {
+        Cause::NoMatch | Cause::NoCertificate => Some(ALERT_UNRECOGNIZED_NAME),
+        Cause::NoName => Some(ALERT_HANDSHAKE_FAILURE),
+        Cause::Malformed | Cause::TooLarge => Some(ALERT_DECODE_ERROR),
+        Cause::Sslv2 => Some(ALERT_PROTOCOL_VERSION),
+        _ => None,
+    };
+    let tls = live.listener.needs == Needs::Hello;
+    match (alert, cause) {
+        // A fatal alert in clear (RFC 8446 §6): no handshake has begun.
+        (Some(alert), _) if tls => farewell(client, &[21, 3, 1, 0, 2, 2, alert]).await,
+        (_, Cause::Plain) if !postgres => {
+            let text = "this server takes TLS connections only: use sslmode=require";
+            farewell(client, &postgres::error_response(text)).await;
+        }
+        (_, Cause::PlainHttp) => farewell(client, HTTP_ON_TLS).await,
+        (_, Cause::NoMatch | Cause::NoName) => farewell(client, HTTP_MISDIRECTED).await,
+        (_, Cause::Malformed | Cause::TooLarge) => farewell(client, HTTP_BAD).await,
+        _ => {}
+    }
+    Ending::us(step, cause)
+}
+
+/// Without a length: the end of the connection ends the text.
+const HTTP_ON_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+Connection: close\r\n\r\nA plain HTTP request came to a TLS port. Use https.\r\n";
+const HTTP_BAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+Connection: close\r\n\r\nThe request head is malformed or too large.\r\n";
+const HTTP_MISDIRECTED: &[u8] = b"HTTP/1.1 421 Misdirected Request\r\nContent-Type: text/plain\r\n\
+Connection: close\r\n\r\nThis host is not served here.\r\n";
+
+/// Says the last words and waits a little until the client has heard them: to close while it still
+/// sends would reset the connection, and with it what we said.
+async fn farewell(client: &Sock, words: &[u8]) {
+    if !words.is_empty() && socket::send(client.fd(), words).is_err() {
+        return;
+    }
+    socket::finish_writing(client.fd());
+    let mut left = limits::FAREWELL_BYTES_MAX;
+    let hearing = async {
+        let mut bin = [0; 2048];
+        while left > 0 {
+            match socket::recv(client.fd(), &mut bin) {
+                Ok(0) => return,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(error) if socket::would_block(&error) => drop(client.readable().await),
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = rt::within(limits::FAREWELL, hearing).await;
+}
