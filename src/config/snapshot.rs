@@ -174,7 +174,8 @@ impl Kept {
         for spec in services {
             let state = before.services.get(&spec.id).cloned().unwrap_or_default();
             self.services.insert(Arc::clone(&spec.id), Arc::clone(&state));
-            let targets = spec.targets.iter().map(|target| self.target(&before, target, &own));
+            let first = spec.rules.first().map_or(&[][..], |rule| &rule.targets);
+            let targets = first.iter().map(|target| self.target(&before, target, &own));
             let service = Service {
                 pool: Pool { targets: targets.collect() },
                 ticks: Ticks::of(&spec.timeouts),

@@ -89,7 +89,8 @@ impl Served {
         cores: usize,
     ) -> Result<Self, Refusal> {
         let workers = checked.workers.clone();
-        let nothing = Checked { workers, events: None, services: Vec::new() };
+        let nothing =
+            Checked { workers, events: None, certificates: Vec::new(), services: Vec::new() };
         let mut served = Self {
             path,
             process,
