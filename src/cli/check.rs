@@ -104,14 +104,14 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
         id: service.id.to_string(),
         name: service.name.to_string(),
         listen: service.listen.to_string(),
-        targets: service.targets.iter().map(describe).collect(),
+        targets: service.rules.iter().flat_map(|rule| &rule.targets).map(describe).collect(),
     };
     services.iter().map(row).collect()
 }
 
 /// A target as people write it: `db.internal:5432`, `db.internal/10.0.0.7:5432`, `unix:/run/db.sock`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port } = target;
+    let Target { host, address, port, .. } = target;
     match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),

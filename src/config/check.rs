@@ -3,19 +3,22 @@
 //! follows from a fault of shape.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checked::{self, Checked};
+use super::checked::{self, CertificateSource, Checked, KeyPair};
 use super::decode::Decoded;
 use super::document::{self, Cores, IoUring};
 use super::place::Place;
 use super::tree::Node;
 use crate::diagnostics::{
-    BAD_ID, BAD_VALUE, Code, DUPLICATE_ID, Diagnostic, MISSING_KEY, NO_SERVICES, visible,
+    BAD_CERTIFICATES, BAD_ID, BAD_VALUE, Code, DUPLICATE_ID, Diagnostic, MISSING_KEY, NO_SERVICES,
+    visible,
 };
 
 mod listen;
+mod port;
+mod rule;
 mod service;
 mod target;
 
@@ -26,9 +29,10 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let document = &decoded.document;
     let workers = workers(&document.workers, &mut findings);
     let events = events(document.events.as_ref(), dir, &mut findings);
+    let certificates = certificates(document.certificates.as_deref(), dir, &mut findings);
     ids(&document.services, &mut findings);
     let services = services(decoded, dir, &mut findings);
-    Checked { workers, events, services }
+    Checked { workers, events, certificates, services }
 }
 
 /// Collects findings with their lines.
@@ -120,10 +124,98 @@ fn events(
 ) -> Option<checked::Events> {
     let events = events?;
     let outer = Place::Root.key("events");
-    if events.file.as_os_str().is_empty() || events.file.ends_with("..") {
-        findings.add(&BAD_VALUE, &outer.key("file"), "the path does not name a file");
+    Some(checked::Events { file: file(&events.file, dir, &outer.key("file"), findings) })
+}
+
+/// The absolute path of a file.
+fn file(path: &Path, dir: &Path, place: &Place<'_>, findings: &mut Findings<'_>) -> PathBuf {
+    if path.as_os_str().is_empty() || path.ends_with("..") {
+        findings.add(&BAD_VALUE, place, "the path does not name a file");
+    } else if path.to_str().is_some_and(|path| path.contains("-----BEGIN ")) {
+        let hint = "write the PEM text into a file and name the file here";
+        findings.add_with(&BAD_VALUE, place, "this is a certificate or key, not a path", hint);
     }
-    Some(checked::Events { file: dir.join(&events.file) })
+    dir.join(path)
+}
+
+/// The absolute paths of a list of files, which must not be empty.
+fn files(
+    paths: Option<&[PathBuf]>,
+    dir: &Path,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<PathBuf>> {
+    let paths = paths?;
+    not_empty(paths, place, findings);
+    let absolute = |(at, path): (usize, &PathBuf)| file(path, dir, &place.index(at), findings);
+    Some(paths.iter().enumerate().map(absolute).collect())
+}
+
+/// Refuses an empty list where the key left out means something else.
+fn not_empty<T>(list: &[T], place: &Place<'_>, findings: &mut Findings<'_>) {
+    if list.is_empty() && !findings.is_broken(place) {
+        findings.add_with(&BAD_VALUE, place, "the list is empty", "leave the key out, or fill it");
+    }
+}
+
+/// Checks `certificates`.
+fn certificates(
+    entries: Option<&[document::Certificate]>,
+    dir: &Path,
+    findings: &mut Findings<'_>,
+) -> Vec<CertificateSource> {
+    let outer = Place::Root.key("certificates");
+    let mut sources = Vec::new();
+    for (at, entry) in entries.unwrap_or_default().iter().enumerate() {
+        let place = outer.index(at);
+        if findings.is_broken_inside(&place) {
+            continue;
+        }
+        let hint =
+            "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" } or { \"directory\": \"certs.d\" }";
+        let source = match (&entry.cert_file, &entry.key_file, &entry.directory) {
+            (None, None, Some(directory)) => {
+                let path = directory.as_os_str();
+                if path.is_empty() {
+                    findings.add(&BAD_VALUE, &place.key("directory"), "the path is empty");
+                }
+                CertificateSource::Directory(dir.join(directory))
+            }
+            (Some(cert), key, None) => {
+                CertificateSource::Pair(key_pair(cert, key.as_deref(), dir, &place, findings))
+            }
+            (None, _, None) => {
+                findings.add_with(&BAD_CERTIFICATES, &place, "there is no `certFile`", hint);
+                continue;
+            }
+            (_, _, Some(_)) => {
+                let message = "an entry is a pair of files or a directory, not both";
+                findings.add_with(&BAD_CERTIFICATES, &place, message, hint);
+                continue;
+            }
+        };
+        if sources.contains(&source) {
+            findings.add(&BAD_CERTIFICATES, &place, "the same entry is listed twice");
+        }
+        sources.push(source);
+    }
+    sources
+}
+
+/// The absolute paths of a certificate and its key.
+fn key_pair(
+    cert: &Path,
+    key: Option<&Path>,
+    dir: &Path,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> KeyPair {
+    let cert_file = file(cert, dir, &place.key("certFile"), findings);
+    let key_file = match key {
+        Some(key) => file(key, dir, &place.key("keyFile"), findings),
+        None => cert_file.clone(),
+    };
+    KeyPair { cert_file, key_file }
 }
 
 /// Checks the ids of all services, also of those that are not enabled: the admin API knows them too.
@@ -154,20 +246,39 @@ fn ids(services: &[document::Service], findings: &mut Findings<'_>) {
 /// Checks and compiles the enabled services.
 fn services(decoded: &Decoded, dir: &Path, findings: &mut Findings<'_>) -> Vec<checked::Service> {
     let all = Place::Root.key("services");
-    let listeners = listen::listeners(&decoded.document.services, findings);
-    let mut services = Vec::new();
-    for (at, service) in decoded.document.services.iter().enumerate() {
+    let document = &decoded.document;
+    let listeners = listen::listeners(&document.services, findings);
+    let top = Place::Root.key("clientCaFiles");
+    let certified = document.certificates.as_ref().is_some_and(|entries| !entries.is_empty());
+    let tls = service::TlsScope {
+        certified: certified || findings.is_broken_inside(&Place::Root.key("certificates")),
+        // At the top level an empty list is none.
+        client_ca_files: document
+            .client_ca_files
+            .as_deref()
+            .filter(|paths| !paths.is_empty())
+            .and_then(|paths| files(Some(paths), dir, &top, findings))
+            .unwrap_or_default(),
+        client_ca_broken: findings.is_broken_inside(&top),
+    };
+    let mut compiled = Vec::new();
+    for (at, service) in document.services.iter().enumerate() {
         let place = all.index(at);
         if !is_served(service, &place, findings) {
             continue;
         }
-        let mut scope = service::Scope { place: &place, dir, listeners: &listeners, findings };
-        let (Some(compiled), Some(source)) = (scope.compile(at, service), decoded.sources.get(at))
+        let mut scope =
+            service::Scope { place: &place, dir, listeners: &listeners, tls: &tls, findings };
+        let (Some(mut service), Some(source)) =
+            (scope.compile(at, service), decoded.sources.get(at))
         else {
             continue;
         };
-        services.push(checked::Service { document: Arc::from(source.as_str()), ..compiled });
+        service.spec.document = Arc::from(source.as_str());
+        compiled.push(service);
     }
+    port::check(&compiled, findings);
+    let services = compiled.into_iter().map(service::Compiled::into_spec).collect();
     let none_enabled = decoded.document.services.iter().all(|service| !service.enabled);
     if none_enabled && !findings.is_broken_inside(&all) {
         let hint = "add a service, or enable one";

@@ -22,7 +22,10 @@ pub struct Checked {
     pub workers: Workers,
     /// Where the events of ended connections go; `None` writes none.
     pub events: Option<Events>,
-    /// The enabled services, in the order of the file. Their `listen` addresses are distinct.
+    /// `certificates`, in the order of the file. Not empty if a service ends TLS.
+    pub certificates: Vec<CertificateSource>,
+    /// The enabled services, in the order of the file. Several may have the same `listen` address:
+    /// then all route by name, and either all or none of them are TLS services.
     pub services: Vec<Service>,
 }
 
@@ -64,7 +67,7 @@ pub struct Events {
     pub file: PathBuf,
 }
 
-/// One service: a listening address and the targets behind it.
+/// One service: a listening address, and where its connections go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     /// `id`: unique in the file.
@@ -73,8 +76,16 @@ pub struct Service {
     pub name: Arc<str>,
     /// `interface` and `port`.
     pub listen: SocketAddr,
-    /// The targets of all rules, flattened in the order of the file. Never empty.
-    pub targets: Vec<Target>,
+    /// What it does with TLS.
+    pub tls: Tls,
+    /// `sni.enabled`: rules look at the name. Otherwise their patterns are all `*`.
+    pub by_name: bool,
+    /// In the order in which they are tried; over all services of an address, in the order of the
+    /// services. Empty only if there is a fallback. A service that does not route by name and has no
+    /// further conditions has one rule, with the targets of all that were written.
+    pub rules: Vec<Rule>,
+    /// Where connections go that no rule takes. At most one service of an address has each.
+    pub fallbacks: Fallbacks,
     /// Limits on the service.
     pub limits: Limits,
     /// Time limits.
@@ -97,6 +108,8 @@ pub struct Target {
     pub address: Address,
     /// `port`.
     pub port: u16,
+    /// `tls`: how TLS is spoken to it; `None`: not at all.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// Where the addresses of a target come from.
@@ -120,6 +133,10 @@ pub struct Limits {
 /// `timeouts` of a service. `None` where the document says `null`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For what a connection is routed by: the TLS hello, or the head of an HTTP request.
+    pub hello: Duration,
+    /// For a TLS handshake, with the client or with a target.
+    pub handshake: Duration,
     /// For one attempt to connect to one address.
     pub connect: Duration,
     /// Without a byte in either direction.

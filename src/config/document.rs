@@ -30,8 +30,35 @@ pub struct Document {
     /// Where the events of ended connections go. Without it none are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    /// Server certificates, for the services that end TLS. Which one a client is shown follows from
+    /// the name that it asks for; the first is shown where none fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Vec<Certificate>>,
+    /// PEM files of the authorities that client certificates must come from, for services that do
+    /// not name their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_files: Option<Vec<PathBuf>>,
     /// What the proxy serves.
     pub services: Vec<Service>,
+}
+
+/// Server certificates: one pair of files, or all in a directory.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("oneOf" = [{ "required": ["certFile"] }, { "required": ["directory"] }]))]
+pub struct Certificate {
+    /// A PEM file with the certificate and the chain that follows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with the private key. May be left out where `certFile` holds it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// Every pair in a directory: `name.pem`, `name.crt` or `name.cer` with `name.key`, or a
+    /// `name.pem` that holds both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub directory: Option<PathBuf>,
 }
 
 /// The data-plane threads.
@@ -98,13 +125,27 @@ pub struct Service {
     /// The IP address to listen on; `0.0.0.0` is every IPv4 address, `::` every address.
     #[serde(default = "values::any_v4")]
     pub interface: String,
-    /// What is done with TLS. This release serves `Disabled`.
+    /// What is done with TLS.
     pub tls: TlsMode,
     /// Whether a client must show a certificate. Needs `tls` `Enabled`.
     pub client_auth: ClientAuth,
-    /// Routing by the name that the client asks for. Not in this release.
+    /// PEM files of the authorities that client certificates must come from; instead of the
+    /// top-level `clientCaFiles`. Needs `clientAuth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_files: Option<Vec<PathBuf>>,
+    /// Files of revocation lists (PEM) for client certificates. Needs `clientAuth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_crl_files: Option<Vec<PathBuf>>,
+    /// The protocols that are offered to clients (ALPN), the preferred one first; without it those
+    /// that the rules name. Needs `tls` `Enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<Vec<String>>,
+    /// Routing by the name that the client asks for: that of its TLS hello or, where `tls` is
+    /// `Disabled`, the `Host` of its HTTP request. Services that all route by name may share an
+    /// address.
     pub sni: Sni,
-    /// The targets. Without `sni` the targets of all rules are used in turn.
+    /// Where connections go. Rules are tried in order, the first that matches wins. Without `sni`,
+    /// and if no rule has a condition, the targets of all rules are used in turn.
     pub rules: Vec<Rule>,
     /// For people.
     pub tags: Vec<String>,
@@ -130,19 +171,59 @@ pub struct Service {
 pub struct Sni {
     /// Route by name.
     pub enabled: bool,
-    /// Use `forwardsTo` where no rule matches.
+    /// Use `forwardsTo` where there is no name, or no rule for it. One service of an address may.
     pub forward_if_no_match: bool,
-    /// The target where no rule matches.
+    /// The target of `forwardIfNoMatch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwards_to: Option<Target>,
+    /// Refuse a name that no certificate covers (alert `unrecognized_name`) instead of showing the
+    /// first certificate. Needs `tls` `Enabled`.
+    pub strict: bool,
+    /// Where connections go that no rule takes, by the reason; each instead of `forwardsTo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallbacks: Option<Fallbacks>,
 }
 
-/// Targets, and for which names they are.
+/// Where connections go that no rule takes, by the reason. Without a target they are refused. Of the
+/// services of an address one may have each.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Fallbacks {
+    /// There is a name, and no rule for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_match: Option<Target>,
+    /// There is no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_name: Option<Target>,
+    /// The first bytes are not TLS or, where `tls` is `Disabled`, not HTTP. They are passed on as
+    /// they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_recognised: Option<Target>,
+    /// The client has sent nothing within `timeouts.hello`: it waits for the server to speak first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Target>,
+}
+
+/// Targets, and which connections they are for. All conditions that are given must hold.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rule {
-    /// The name pattern; has no effect unless the service routes by name.
+    /// The name pattern; has no effect unless the service routes by name. `*` takes every name, and
+    /// connections without one; only letters, digits, `-`, `_` and `.` are one name; these with `*`,
+    /// but without `.*`, are a glob, whose `*` also crosses dots; anything else is a regular
+    /// expression over the whole name. `Regex(x)` and `Wildcard(x)` say which. Upper case and a dot
+    /// at the end mean nothing. `thalweg check` says how each pattern is read.
     pub domain: String,
+    /// The client offers one of these protocols (ALPN). Needs TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<Vec<String>>,
+    /// The client's address is in one of these networks, as `10.0.0.0/8`, `2001:db8::/32` or a
+    /// single address. IPv4 clients are in IPv4 networks only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<String>>,
+    /// What the verified certificate of the client must be. Needs `clientAuth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// Where connections go.
     pub targets: Vec<Target>,
     /// How a target is chosen. This release serves `RoundRobin`.
@@ -152,8 +233,32 @@ pub struct Rule {
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { domain: "*".into(), targets: Vec::new(), load_balancing: None }
+        Self {
+            domain: "*".into(),
+            alpn: None,
+            sources: None,
+            client_certificate: None,
+            targets: Vec::new(),
+            load_balancing: None,
+        }
     }
+}
+
+/// What a client certificate must be; all that are given must hold. Patterns are read as `domain`
+/// is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1))]
+pub struct ClientCertificate {
+    /// Pattern for the common name of its subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Pattern for one of its subject alternative names (DNS, e-mail, URI, IP).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub san: Option<String>,
+    /// SHA-256 of the certificate: hex, with or without colons, or base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// One place to connect to.
@@ -171,13 +276,66 @@ pub struct Target {
     /// The port to connect to; not used for a Unix socket.
     #[schemars(range(min = 1))]
     pub port: u16,
-    /// Speak TLS to the target. Not in this release.
+    /// Speak TLS to the target, whose certificate is verified.
     pub tls: bool,
+    /// The name asked for (SNI) and looked for in the target's certificate, if it is not `host`.
+    /// Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// A PEM file of the authorities that the target's certificate must come from, instead of the
+    /// system's. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Shown to a target that asks for a certificate. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<KeyPair>,
+    /// Do not verify the target's certificate: whoever can reach the wire can read and change what
+    /// is sent. Needs `tls`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub insecure_skip_verify: bool,
+    /// SHA-256 of public keys (SPKI), one of which the target's chain must have: `sha256/BASE64`,
+    /// base64 or hex. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_public_keys: Option<Vec<String>>,
+    /// A pinned key of the target's own certificate is enough: its chain and name are not verified.
+    /// Needs `pinnedPublicKeys`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub pin_only: bool,
+}
+
+/// Leaves a flag out that is not set.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A certificate and its private key.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["certFile"]))]
+pub struct KeyPair {
+    /// A PEM file with the certificate and the chain that follows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with the private key. May be left out where `certFile` holds it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Target {
     fn default() -> Self {
-        Self { host: None, ip: None, port: 8080, tls: false }
+        Self {
+            host: None,
+            ip: None,
+            port: 8080,
+            tls: false,
+            server_name: None,
+            ca_file: None,
+            client_certificate: None,
+            insecure_skip_verify: false,
+            pinned_public_keys: None,
+            pin_only: false,
+        }
     }
 }
 
@@ -213,9 +371,9 @@ pub struct Limits {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// For the client's TLS hello. Has no effect without TLS.
+    /// For what a connection is routed by: the client's TLS hello, or the head of its HTTP request.
     pub hello: Span,
-    /// For the TLS handshake with the client. Has no effect without TLS.
+    /// For a TLS handshake, with the client or with a target.
     pub handshake: Span,
     /// For one attempt to connect to one address of a target.
     pub connect: Span,

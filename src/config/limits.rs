@@ -172,3 +172,16 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 pub const FAREWELL_BYTES_MAX: usize = 64 << 10;
 /// Plaintext pieces sent in one call; a buffer with more of them is pushed together first.
 pub const PIECES_MAX: usize = 16;
+
+// ---- names ------------------------------------------------------------------------------------
+
+/// Longest pattern, in bytes: longer ones are lists of names, which are rules of their own.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Largest compiled pattern, in bytes. `.*read.*` needs 2 KiB; `(a{1000}){1000}` is refused.
+pub const PATTERN_COMPILED_MAX: usize = 256 << 10;
+/// Patterns that are looked for at once.
+pub const PATTERN_SET_MAX: usize = 64;
+/// Largest compiled set of patterns, in bytes; what is larger is split.
+pub const PATTERN_SET_COMPILED_MAX: usize = 2 << 20;
+/// Longest ALPN protocol name, in bytes (RFC 7301 §3.1).
+pub const ALPN_BYTES_MAX: usize = 255;

@@ -25,8 +25,6 @@ const HARMLESS: &[&str] = &["admin", "stateDir", "disablePortsWhitelist"];
 
 const TOP: Keys = &[
     ("admin", Null),
-    ("certificates", Null),
-    ("clientCaFiles", Null),
     ("listeners", Null),
     ("portsWhitelist", Null),
     ("disablePortsWhitelist", False),
@@ -36,27 +34,11 @@ const TOP: Keys = &[
     ("tunnel", Null),
     ("endpoints", Null),
 ];
-const SERVICE: Keys = &[
-    ("clientCaFiles", Null),
-    ("clientCrlFiles", Null),
-    ("proxyProtocol", Null),
-    ("access", Null),
-    ("healthCheck", Null),
-];
+const SERVICE: Keys = &[("proxyProtocol", Null), ("access", Null), ("healthCheck", Null)];
 const LIMITS: Keys =
     &[("connectionsPerSource", Null), ("connectionRate", Null), ("bytesPerSecond", Null)];
-const RULE: Keys = &[("alpn", Null), ("sources", Null), ("clientCertificate", Null)];
-const TARGET: Keys = &[
-    ("weight", Null),
-    ("backup", False),
-    ("maxConnections", Null),
-    ("serverName", Null),
-    ("caFile", Null),
-    ("clientCertificate", Null),
-    ("insecureSkipVerify", False),
-    ("pinnedPublicKeys", Null),
-    ("proxyProtocol", Null),
-];
+const TARGET: Keys =
+    &[("weight", Null), ("backup", False), ("maxConnections", Null), ("proxyProtocol", Null)];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.
@@ -65,7 +47,6 @@ pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
         k if k.contains(&"services") => TOP,
         k if k.contains(&"rules") => SERVICE,
         k if k.contains(&"connections") => LIMITS,
-        k if k.contains(&"domain") => RULE,
         k if k.contains(&"host") => TARGET,
         _ => &[],
     };
@@ -88,12 +69,17 @@ pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Ve
         inside(sni, "forwardsTo", |target| {
             take(target, TARGET, &place.key("forwardsTo"), found);
         });
+        inside(sni, "fallbacks", |fallbacks| {
+            let place = place.key("fallbacks");
+            for key in ["noMatch", "noName", "notRecognised", "silent"] {
+                inside(fallbacks, key, |target| take(target, TARGET, &place.key(key), found));
+            }
+        });
     });
     let rules = place.key("rules");
     inside(service, "rules", |node| {
         each(node, |at, rule| {
             let place = rules.index(at);
-            take(rule, RULE, &place, found);
             let targets = place.key("targets");
             inside(rule, "targets", |node| {
                 each(node, |at, target| {

@@ -35,7 +35,7 @@ pub enum TlsMode {
     #[default]
     #[serde(alias = "disabled")]
     Disabled,
-    /// Reads the name, passes the bytes through.
+    /// Passes TLS through untouched.
     #[serde(alias = "passthrough")]
     PassThrough,
     /// Ends TLS here.
@@ -51,7 +51,7 @@ impl JsonSchema for TlsMode {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "`Disabled`: plain TCP. `PassThrough` and `Enabled` are not in this release.",
+            "description": "`Disabled`: plain TCP. `PassThrough`: TLS is passed on untouched. `Enabled`: TLS ends here.",
             "enum": ["Disabled", "disabled", "PassThrough", "passthrough", "Enabled", "enabled"]
         })
     }
@@ -103,7 +103,7 @@ impl JsonSchema for ClientAuth {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "`None`, `Want` or `Need`, in any case. `Want` and `Need` are not in this release.",
+            "description": "Whether clients must show a certificate, in any case of letters. `None`: they are not asked. `Want`: asked, and may have none; a bad one is refused. `Need`: they must have a good one.",
             "pattern": "^([Nn][Oo][Nn][Ee]|[Ww][Aa][Nn][Tt]|[Nn][Ee][Ee][Dd])$"
         })
     }

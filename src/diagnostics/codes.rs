@@ -65,7 +65,7 @@ codes! {
         "{ \"tls\": \"Enable\" }   becomes   { \"tls\": \"Enabled\" }"
     MISSING_KEY "E104" Error "missing key"
         "The object lacks a key that has no default. A service needs `id` and `port`, a target needs \
-         `host`, `events` needs `file`."
+         `host`, `events` needs `file`, and `sni.forwardIfNoMatch` needs `sni.forwardsTo`."
         "{ \"id\": \"pg\", \"port\": 5432, \"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ] }"
     DUPLICATE_KEY "E105" Error "duplicate key"
         "An object has the same key twice. JSON leaves open which one counts, and readers differ."
@@ -96,7 +96,8 @@ codes! {
     ADDRESS_TAKEN "E124" Error "two services listen on the same address"
         "A service that does not route by name takes every connection of its address, so nothing \
          would be left for the other one."
-        "Give one of them another `port` or `interface`, or set its `enabled` to false."
+        "Give one of them another `port` or `interface`, set its `enabled` to false, or set \
+         `sni.enabled` to true in both."
     ADDRESS_OVERLAP "E125" Error "two services listen on overlapping addresses"
         "`0.0.0.0` is every IPv4 address, and `::` is every address of both families: one of the \
          services listens on all of them, the other on one of them, at the same port. Which one gets \
@@ -122,16 +123,85 @@ codes! {
         "`clientAuth` asks for client certificates, but TLS does not end here, so none would ever be \
          asked for. It is refused because whoever wrote it expects clients to be checked."
         "Set `tls` to Enabled, or `clientAuth` to None."
+    MIXED_ROUTING "E133" Error "a service by name beside one that takes everything"
+        "Two services listen on the same address. One routes by name, the other takes every \
+         connection of the address, so nothing would be left for the first one."
+        "Set `sni.enabled` to true in both, or give one of them another `port`."
+    MIXED_TLS "E134" Error "a TLS service beside a plain one"
+        "Two services listen on the same address; `tls` is Disabled in one of them and not in the \
+         other. Whether a connection is TLS is known before its name is, so the name could not tell \
+         them apart. PassThrough and Enabled may stand side by side."
+        "Give one of them another `port`, or send what is not TLS to a target: \
+         \"sni\": { \"enabled\": true, \"fallbacks\": { \"notRecognised\": { \"host\": \"web.internal\", \"port\": 80 } } }"
+    CLAIMED_TWICE "E135" Error "two services claim the same names with other TLS settings"
+        "Two services of an address have a rule with the same pattern and the same further \
+         conditions, but do something else with TLS: another mode, another client authentication, \
+         or other authorities. Which of them holds must not depend on the order in the file."
+        "Give each name to one service."
+    FALLBACK_TWICE "E136" Error "two services of an address have the same fallback"
+        "A connection that no rule of the address takes can go to one place only. One service of an \
+         address may set `sni.forwardIfNoMatch`, and one each of the `sni.fallbacks`."
+        "Keep one of them."
+    NO_CLIENT_CA "E137" Error "client certificates from nobody"
+        "`clientAuth` asks for client certificates, but no authority is named that they could come \
+         from. The system's authorities are not used for clients: they vouch for half the world."
+        "\"clientCaFiles\": [ \"clients-ca.pem\" ], in the service or at the top level"
+    NO_CERTIFICATE "E138" Error "no certificate for a service that ends TLS"
+        "`tls` is Enabled, but `certificates` names none: no client could finish its handshake."
+        "\"certificates\": [ { \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }, { \"directory\": \"certs.d\" } ]"
+    TLS_KEY_IDLE "E139" Error "a TLS key that would have no effect"
+        "The key says how something is to be checked or shown in TLS, but as the rest is written it \
+         is never looked at. It is refused because whoever wrote it relies on it."
+        "{ \"host\": \"db\", \"tls\": true, \"caFile\": \"db-ca.pem\" }; `clientCaFiles` needs `clientAuth`, \
+         `alpn` and `sni.strict` of a service need `tls` Enabled, `pinOnly` needs `pinnedPublicKeys`"
     NOT_IN_RELEASE "E140" Error "known, not in this release"
         "The contract of the configuration has this key or value, but this release does not do what \
          it asks for. It is refused, because leaving it out silently would weaken security or send \
          connections elsewhere."
         "Remove it, or use a release that has it."
 
+    BAD_CONDITION "E141" Error "a condition that can never be looked at"
+        "The rule asks for something that this service never learns: what a client offers by ALPN is \
+         in a TLS hello only, and a client certificate is seen only where TLS ends here and clients \
+         are asked for one."
+        "`alpn` needs `tls` PassThrough or Enabled; `clientCertificate` needs `tls` Enabled and \
+         `clientAuth` Want or Need."
+    BAD_PATTERN "E142" Error "pattern not usable"
+        "The pattern is empty, or is read as a regular expression and is none. Expressions run in \
+         time linear to the name, which leaves look-around and backreferences out, and may not grow \
+         beyond 256 KiB once compiled."
+        "\"db.example.com\", \"*.example.com\", \"(a|b)[.]example[.]com\", \"Regex(x)\", \"Wildcard(x)\""
+    BAD_NETWORK "E143" Error "not a network"
+        "A network is an IP address and the number of bits that count; the others must be zero. A \
+         single address stands for itself. What cannot be read is refused: a list that lost an entry \
+         would let others in, or shut them out."
+        "\"10.0.0.0/8\", \"2001:db8::/32\", \"10.0.0.7\""
+    BAD_DIGEST "E144" Error "not a SHA-256"
+        "A SHA-256 has 32 bytes: 64 hexadecimal digits, with or without colons, or 44 characters of \
+         base64. Shorter ones are probably SHA-1, which is not served."
+        "openssl x509 -in c.pem -noout -fingerprint -sha256; for a pinned key: openssl x509 -in c.pem \
+         -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64"
+    BAD_CERTIFICATES "E145" Error "entry of certificates not usable"
+        "An entry of `certificates` is either a pair of files (`certFile`, `keyFile`) or a \
+         `directory` of pairs."
+        "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }   { \"directory\": \"certs.d\" }"
+
     // ---- warnings and remarks -----------------------------------------------------------------
     NO_SERVICES "W120" Warn "nothing to serve"
         "No service is enabled. The proxy would run and listen nowhere."
         "Add a service, or set the `enabled` of one to true."
+    UNREACHABLE_RULE "W121" Warn "a rule that can never match"
+        "Rules are tried in order, over all services of the address in the order of the file, and the \
+         first that matches wins. An earlier rule takes everything that this one could take."
+        "Put the narrower rule first: { \"domain\": \"db.example.com\", … }, then { \"domain\": \"*\", … }"
+    INSECURE_TARGET "W122" Warn "the target's certificate is not verified"
+        "With `insecureSkipVerify` the proxy speaks TLS with whoever answers. It protects against \
+         nobody who can reach the wire, and what is sent, passwords included, can be read and changed."
+        "Name the authority: \"caFile\": \"db-ca.pem\"; or pin the key: \"pinnedPublicKeys\": [ \"sha256/…\" ], \"pinOnly\": true"
+    ALPN_NOT_OFFERED "W123" Warn "a protocol that the service does not offer"
+        "The rule is for clients that offer a protocol (ALPN) which is not among those that the \
+         service agrees to. A client that offers only this one is refused in the handshake."
+        "Add the protocol to the service's `alpn`, or leave that out: then the rules' are offered."
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."
@@ -140,8 +210,8 @@ codes! {
         "The search for faults of shape stopped after 200. Most of them probably have the same cause."
         "Mend what is shown and check again."
     DOMAIN_UNUSED "I120" Info "domain has no effect"
-        "The service does not route by name, so the targets of all its rules are used in turn and \
-         the patterns are not looked at."
+        "The service does not route by name, so the patterns of its rules are not looked at. If its \
+         rules have no other conditions, the targets of all of them are used in turn."
         "Remove `domain`, or give each name a service of its own."
     DUPLICATE_TARGET "I121" Info "the same target twice"
         "The service has this target more than once, and it gets a share of the connections for each."
@@ -150,4 +220,9 @@ codes! {
         "The service does not route by name (`sni.enabled` is false), so there is nothing that could \
          fail to match, and `forwardsTo` is not used."
         "Put the target into `rules`."
+    PATTERN_READ "I123" Info "how a pattern is read"
+        "Patterns can be names, globs and regular expressions; this one has been read as said. In a \
+         glob `*` is any characters, also dots. A regular expression is about the whole name; in it a \
+         dot is any character, and [.] a dot."
+        "Regex(x) and Wildcard(x) say which is meant; a plain name is never one of them."
 }

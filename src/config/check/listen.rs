@@ -1,18 +1,21 @@
-//! The addresses that services listen on, and that no two services want the same.
+//! The addresses that services listen on, and which services may have the same: those that all route
+//! by name, and of which all or none are TLS services.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Findings, is_served};
-use crate::config::document::Service;
+use crate::config::document::{Service, TlsMode};
 use crate::config::place::Place;
-use crate::diagnostics::{ADDRESS_OVERLAP, ADDRESS_TAKEN, BAD_INTERFACE, BAD_VALUE};
+use crate::diagnostics::{
+    ADDRESS_OVERLAP, ADDRESS_TAKEN, BAD_INTERFACE, BAD_VALUE, MIXED_ROUTING, MIXED_TLS,
+};
 
 /// The addresses of the enabled services.
 pub(super) struct Listeners<'a> {
     /// In the order of the file; `None` for a service that is not served or has no sound address.
     addresses: Vec<Option<SocketAddr>>,
-    /// The services of each port.
+    /// The first service of each address, by port.
     by_port: HashMap<u16, Vec<usize>>,
     services: &'a [Service],
 }
@@ -67,10 +70,8 @@ impl Listeners<'_> {
         let port = place.key("port");
         match rival {
             Some((rival, theirs)) if theirs == address => {
-                let other = self.describe(rival);
-                let message = format!("{other} already listens on {address}");
-                let hint = "give one of them another port or interface, or set `enabled` to false";
-                findings.add_with(&ADDRESS_TAKEN, &port, message, hint);
+                self.share(rival, at, address, place, findings);
+                return;
             }
             Some((rival, theirs)) => {
                 let other = self.describe(rival);
@@ -81,6 +82,51 @@ impl Listeners<'_> {
             None => {}
         }
         self.by_port.entry(address.port()).or_default().push(at);
+    }
+
+    /// Checks that a service may have the address of an earlier one.
+    fn share(
+        &self,
+        rival: usize,
+        at: usize,
+        address: SocketAddr,
+        place: &Place<'_>,
+        findings: &mut Findings<'_>,
+    ) {
+        let (Some(theirs), Some(ours)) = (self.services.get(rival), self.services.get(at)) else {
+            return;
+        };
+        let all = Place::Root.key("services");
+        let their_place = all.index(rival);
+        let other = self.describe(rival);
+        let broken = |findings: &Findings<'_>, key: &str| {
+            findings.is_broken_inside(&place.key(key))
+                || findings.is_broken_inside(&their_place.key(key))
+        };
+        if theirs.sni.enabled != ours.sni.enabled && !broken(findings, "sni") {
+            let (by_name, all) = if ours.sni.enabled {
+                ("this service", other.as_str())
+            } else {
+                (other.as_str(), "this service")
+            };
+            let message =
+                format!("on {address} {by_name} routes by name, but {all} takes every connection");
+            let hint = "set `sni.enabled` to true in both, or give one of them another port";
+            findings.add_with(&MIXED_ROUTING, &place.key("port"), message, hint);
+        } else if !ours.sni.enabled && !broken(findings, "sni") {
+            let message = format!("{other} already listens on {address}");
+            let hint = "give one of them another port or interface, or set `enabled` to false";
+            findings.add_with(&ADDRESS_TAKEN, &place.key("port"), message, hint);
+        } else if (theirs.tls == TlsMode::Disabled) != (ours.tls == TlsMode::Disabled)
+            && !broken(findings, "tls")
+        {
+            let message = format!(
+                "`tls` is {:?} here, but {other} on the same address {address} has {:?}",
+                ours.tls, theirs.tls
+            );
+            let hint = "PassThrough and Enabled may share an address, Disabled only with itself";
+            findings.add_with(&MIXED_TLS, &place.key("tls"), message, hint);
+        }
     }
 
     /// How a service is called in findings about another.

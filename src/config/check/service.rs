@@ -1,19 +1,20 @@
 //! One service: what it asks for is in this release, and its values mean something.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::listen::Listeners;
-use super::{Findings, target};
-use crate::config::checked::{self, Address};
-use crate::config::document::{ClientAuth, LoadBalancing, OnRemoved, Rule, Service, Span, TlsMode};
+use super::{Findings, files, rule, target};
+use crate::config::checked::{self, Address, Fallbacks, Termination, Tls, UpstreamTls};
+use crate::config::document::{self, ClientAuth, LoadBalancing, OnRemoved, Service, Span, TlsMode};
 use crate::config::limits::RETRIES_MAX;
+use crate::config::pattern::Pattern;
 use crate::config::place::Place;
 use crate::diagnostics::{
-    AUTH_WITHOUT_TLS, BAD_DURATION, BAD_VALUE, DOMAIN_UNUSED, DUPLICATE_TARGET, FORWARD_UNUSED,
-    NO_TARGETS, NOT_IN_RELEASE,
+    ALPN_NOT_OFFERED, AUTH_WITHOUT_TLS, BAD_DURATION, BAD_VALUE, DOMAIN_UNUSED, DUPLICATE_TARGET,
+    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, NOT_IN_RELEASE, TLS_KEY_IDLE,
 };
 
 /// What the checks of one service need.
@@ -21,14 +22,46 @@ pub(super) struct Scope<'a, 'f> {
     pub(super) place: &'a Place<'a>,
     pub(super) dir: &'a Path,
     pub(super) listeners: &'a Listeners<'a>,
+    pub(super) tls: &'a TlsScope,
     pub(super) findings: &'a mut Findings<'f>,
+}
+
+/// What the top level says about TLS.
+pub(super) struct TlsScope {
+    /// There are certificates, or it is not known whether there are.
+    pub(super) certified: bool,
+    /// The top-level `clientCaFiles`.
+    pub(super) client_ca_files: Vec<PathBuf>,
+    /// They have a fault of shape.
+    pub(super) client_ca_broken: bool,
+}
+
+/// A service that can be compared with others.
+pub(super) struct Compiled {
+    pub(super) spec: checked::Service,
+    /// Its index in the file.
+    pub(super) at: usize,
+    /// The index in the file of each of its rules.
+    pub(super) places: Vec<usize>,
+    /// Its fallbacks: why connections take it, and its key in `sni.fallbacks` (`None`: it comes from
+    /// `forwardIfNoMatch`).
+    pub(super) fallbacks: Vec<(&'static str, Option<&'static str>)>,
+}
+
+impl Compiled {
+    /// Without its places.
+    pub(super) fn into_spec(self) -> checked::Service {
+        self.spec
+    }
 }
 
 impl Scope<'_, '_> {
     /// Checks a service. `None` if an error was found that leaves nothing to compile.
-    pub(super) fn compile(&mut self, at: usize, service: &Service) -> Option<checked::Service> {
-        self.not_in_release(service);
-        let targets = self.targets(&service.rules);
+    pub(super) fn compile(&mut self, at: usize, service: &Service) -> Option<Compiled> {
+        let tls = self.tls(service);
+        let (by_rule, places) = self.rules(service);
+        let (targets, fallbacks) = self.fallbacks(service);
+        self.load_balancing(service.load_balancing, self.place);
         let timeouts = self.timeouts(service);
         let on_removed = match service.on_removed {
             OnRemoved::Keep => checked::OnRemoved::Keep,
@@ -39,62 +72,290 @@ impl Scope<'_, '_> {
             let hint = "each may cost a whole connect deadline while the client waits";
             self.findings.add_with(&BAD_VALUE, &self.place.key("retries"), message, hint);
         }
-        Some(checked::Service {
+        let spec = checked::Service {
             id: Arc::from(service.id.as_deref()?),
             name: Arc::from(service.name.as_str()),
             listen: self.listeners.of(at)?,
-            targets,
+            tls,
+            by_name: service.sni.enabled,
+            rules: by_rule,
+            fallbacks: targets,
             limits: checked::Limits { connections: service.limits.connections },
             timeouts,
             retries: service.retries,
             on_removed,
             document: Arc::from(""),
+        };
+        Some(Compiled { spec, at, places, fallbacks })
+    }
+
+    /// What the service does with TLS. Keys that would have no effect are refused.
+    fn tls(&mut self, service: &Service) -> Tls {
+        let place = self.place;
+        let (dir, auth) = (self.dir, service.client_auth);
+        let tls_known = !self.findings.is_broken(&place.key("tls"));
+        let auth_known = tls_known && !self.findings.is_broken(&place.key("clientAuth"));
+        let ends = service.tls == TlsMode::Enabled;
+        if !ends && auth != ClientAuth::None && tls_known {
+            let message = format!(
+                "`clientAuth` {auth:?} needs `tls` Enabled: without it no client is asked for a \
+                 certificate"
+            );
+            self.findings.add(&AUTH_WITHOUT_TLS, &place.key("clientAuth"), message);
+        }
+        let (ca_place, crl_place) = (place.key("clientCaFiles"), place.key("clientCrlFiles"));
+        let own = files(service.client_ca_files.as_deref(), dir, &ca_place, self.findings);
+        let crls = files(service.client_crl_files.as_deref(), dir, &crl_place, self.findings);
+        if auth == ClientAuth::None && auth_known {
+            for (key, given) in
+                [("clientCaFiles", own.is_some()), ("clientCrlFiles", crls.is_some())]
+            {
+                if given {
+                    let why = "clients are not asked for a certificate (`clientAuth` is None)";
+                    self.idle(key, why, "set `clientAuth` to Want or Need, or remove the key");
+                }
+            }
+        }
+        let offered = service.alpn.as_deref();
+        let alpn = rule::protocols(offered, &place.key("alpn"), self.findings);
+        if !ends && tls_known {
+            let hint = "set `tls` to Enabled, or remove the key";
+            if offered.is_some() {
+                self.idle("alpn", "protocols are agreed on only where TLS ends here", hint);
+            }
+            if service.sni.strict {
+                let sni = place.key("sni");
+                let message =
+                    "`strict` has no effect: no certificate is shown unless TLS ends here";
+                self.findings.add_with(&TLS_KEY_IDLE, &sni.key("strict"), message, hint);
+            }
+        }
+        match service.tls {
+            TlsMode::Disabled => return Tls::Disabled,
+            TlsMode::PassThrough => return Tls::PassThrough,
+            TlsMode::Enabled => {}
+        }
+        if !self.tls.certified {
+            let message = "`tls` is Enabled, but there is no certificate to show";
+            let hint = "\"certificates\": [ { \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" } ] at the \
+                        top level";
+            self.findings.add_with(&NO_CERTIFICATE, &place.key("tls"), message, hint);
+        }
+        let ca_known = own.is_some() || !self.tls.client_ca_broken;
+        let client_ca_files = own.unwrap_or_else(|| self.tls.client_ca_files.clone());
+        if auth != ClientAuth::None
+            && client_ca_files.is_empty()
+            && ca_known
+            && service.client_ca_files.is_none()
+            && !self.findings.is_broken_inside(&ca_place)
+        {
+            let message =
+                format!("`clientAuth` is {auth:?}, but no authority is named to verify clients by");
+            let hint = "\"clientCaFiles\": [ \"clients-ca.pem\" ], here or at the top level";
+            self.findings.add_with(&NO_CLIENT_CA, &place.key("clientAuth"), message, hint);
+        }
+        let client_auth = match auth {
+            ClientAuth::None => checked::ClientAuth::None,
+            ClientAuth::Want => checked::ClientAuth::Want,
+            ClientAuth::Need => checked::ClientAuth::Need,
+        };
+        let asked = client_auth != checked::ClientAuth::None;
+        Tls::Enabled(Termination {
+            client_auth,
+            client_ca_files: if asked { client_ca_files } else { Vec::new() },
+            client_crl_files: crls.unwrap_or_default(),
+            alpn: self.offered(service, alpn),
+            strict: service.sni.strict,
         })
     }
 
-    /// Values that the contract knows and this release does not serve.
-    fn not_in_release(&mut self, service: &Service) {
-        let place = self.place;
-        match service.tls {
-            TlsMode::Disabled => {}
-            TlsMode::PassThrough | TlsMode::Enabled => {
-                self.not_yet(&place.key("tls"), &format!("`tls` {:?}", service.tls));
-            }
-        }
-        let auth = place.key("clientAuth");
-        match (service.client_auth, service.tls) {
-            (ClientAuth::None, _) => {}
-            (wanted, TlsMode::Enabled) => self.not_yet(&auth, &format!("`clientAuth` {wanted:?}")),
-            (wanted, _) if !self.findings.is_broken(&place.key("tls")) => {
-                let message = format!(
-                    "`clientAuth` {wanted:?} needs `tls` Enabled: without it no \
-                                       client is asked for a certificate"
-                );
-                self.findings.add(&AUTH_WITHOUT_TLS, &auth, message);
-            }
-            _ => {}
-        }
-        let sni = place.key("sni");
-        if service.sni.enabled {
-            self.not_yet(&sni.key("enabled"), "routing by name (`sni.enabled`)");
-        } else if service.sni.forward_if_no_match && !self.findings.is_broken(&sni.key("enabled")) {
-            let message = "`forwardIfNoMatch` has no effect while `sni.enabled` is false";
-            self.findings.add(&FORWARD_UNUSED, &sni.key("forwardIfNoMatch"), message);
-        }
-        self.load_balancing(service.load_balancing, place);
-        let rules = place.key("rules");
+    /// The protocols to offer: the service's own, else those that its rules name.
+    fn offered(&mut self, service: &Service, own: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        let rules = self.place.key("rules");
+        let mut offered = own;
         for (at, rule) in service.rules.iter().enumerate() {
             let place = rules.index(at);
-            self.load_balancing(rule.load_balancing.unwrap_or_default(), &place);
-            if rule.domain != "*" && !service.sni.enabled {
-                let message = format!(
-                    "`domain` `{}` has no effect: the service does not route by name, so the \
-                     targets of all rules are used in turn",
-                    rule.domain
-                );
-                self.findings.add(&DOMAIN_UNUSED, &place.key("domain"), message);
+            let place = place.key("alpn");
+            for (at, protocol) in rule.alpn.iter().flatten().enumerate() {
+                if offered.iter().any(|known| **known == **protocol) {
+                    continue;
+                }
+                if service.alpn.is_none() {
+                    offered.push(Arc::from(protocol.as_str()));
+                } else if !self.findings.is_broken_inside(&self.place.key("alpn")) {
+                    let message = format!("`{protocol}` is not in the `alpn` of the service");
+                    let hint = "add it there, or leave that key out to offer what the rules name";
+                    self.findings.add_with(&ALPN_NOT_OFFERED, &place.index(at), message, hint);
+                }
             }
         }
+        offered
+    }
+
+    /// Reports a key of the service that has no effect.
+    fn idle(&mut self, key: &str, why: &str, hint: &str) {
+        let message = format!("`{key}` has no effect: {why}");
+        self.findings.add_with(&TLS_KEY_IDLE, &self.place.key(key), message, hint);
+    }
+
+    /// The rules, and the index of each in the file.
+    fn rules(&mut self, service: &Service) -> (Vec<checked::Rule>, Vec<usize>) {
+        let outer = self.place.key("rules");
+        let by_name = service.sni.enabled;
+        let sni_known = !self.findings.is_broken_inside(&self.place.key("sni"));
+        let conditions = service.rules.iter().any(rule::has_conditions);
+        // Without names and conditions there is nothing to choose a rule by.
+        let flat = !by_name && !conditions;
+        let mut rules: Vec<checked::Rule> = Vec::new();
+        let mut places = Vec::new();
+        let mut seen = HashSet::new();
+        for (at, rule) in service.rules.iter().enumerate() {
+            let place = outer.index(at);
+            self.load_balancing(rule.load_balancing.unwrap_or_default(), &place);
+            self.conditions_known(rule, &place, service);
+            let domain = place.key("domain");
+            let pattern = if by_name {
+                rule::domain(&rule.domain, &domain, self.findings)
+            } else {
+                if rule.domain != "*" && sni_known {
+                    self.domain_unused(&rule.domain, &domain, flat);
+                }
+                Some(Pattern::any())
+            };
+            let alpn = rule::protocols(rule.alpn.as_deref(), &place.key("alpn"), self.findings);
+            let sources =
+                rule::networks(rule.sources.as_deref(), &place.key("sources"), self.findings);
+            let client_certificate = self.certificate_condition(
+                rule.client_certificate.as_ref(),
+                &place.key("clientCertificate"),
+            );
+            if !flat {
+                seen.clear();
+                if rule.targets.is_empty() && !self.findings.is_broken_inside(&place) {
+                    self.no_targets(&place.key("targets"), "the rule has no targets");
+                }
+            }
+            let targets = self.targets(&rule.targets, &place.key("targets"), &mut seen);
+            match rules.first_mut() {
+                Some(first) if flat => first.targets.extend(targets),
+                _ => {
+                    let Some(pattern) = pattern else { continue };
+                    places.push(at);
+                    rules.push(checked::Rule {
+                        pattern,
+                        alpn,
+                        sources,
+                        client_certificate,
+                        targets,
+                    });
+                }
+            }
+        }
+        let forwards = by_name && (service.sni.forward_if_no_match || has_fallback(&service.sni));
+        let none_written = service.rules.iter().all(|rule| rule.targets.is_empty());
+        if none_written
+            && (flat || service.rules.is_empty())
+            && !forwards
+            && sni_known
+            && !self.findings.is_broken_inside(&outer)
+        {
+            self.no_targets(&outer, "the service has no targets");
+        }
+        (rules, places)
+    }
+
+    fn no_targets(&mut self, place: &Place<'_>, message: &str) {
+        let hint =
+            "\"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ]";
+        self.findings.add_with(&NO_TARGETS, place, message, hint);
+    }
+
+    /// Remarks that a pattern is not looked at.
+    fn domain_unused(&mut self, domain: &str, place: &Place<'_>, flat: bool) {
+        let then = if flat {
+            ", so the targets of all rules are used in turn"
+        } else {
+            "; only the other conditions of the rule are looked at"
+        };
+        let message =
+            format!("`domain` `{domain}` has no effect: the service does not route by name{then}");
+        self.findings.add(&DOMAIN_UNUSED, place, message);
+    }
+
+    /// Where connections go that no rule takes; also as reasons and keys.
+    fn fallbacks(
+        &mut self,
+        service: &Service,
+    ) -> (Fallbacks, Vec<(&'static str, Option<&'static str>)>) {
+        let outer = self.place.key("sni");
+        let sni = &service.sni;
+        let mut owned = Vec::new();
+        if !sni.enabled {
+            let known = !self.findings.is_broken(&outer.key("enabled"));
+            for (key, given) in
+                [("forwardIfNoMatch", sni.forward_if_no_match), ("fallbacks", has_fallback(sni))]
+            {
+                if given && known {
+                    let message = format!("`{key}` has no effect while `sni.enabled` is false");
+                    self.findings.add(&FORWARD_UNUSED, &outer.key(key), message);
+                }
+            }
+            return (Fallbacks::default(), owned);
+        }
+        let forward = if sni.forward_if_no_match {
+            let place = outer.key("forwardsTo");
+            match &sni.forwards_to {
+                Some(target) => target::compile(target, &place, self),
+                None => {
+                    let hint =
+                        "the target to forward to: { \"host\": \"db.internal\", \"port\": 5432 }";
+                    self.findings.missing(&outer, "forwardsTo", hint);
+                    None
+                }
+            }
+        } else {
+            None
+        };
+        let none = document::Fallbacks::default();
+        let written = sni.fallbacks.as_ref().unwrap_or(&none);
+        let inner = outer.key("fallbacks");
+        let forwards = sni.forward_if_no_match;
+        let mut fallback = |key: &'static str,
+                            reason: &'static str,
+                            target: Option<&document::Target>,
+                            forward: Option<&checked::Target>| {
+            match target {
+                Some(target) => {
+                    owned.push((reason, Some(key)));
+                    target::compile(target, &inner.key(key), self)
+                }
+                None => forward.cloned(),
+            }
+        };
+        let forward = forward.as_ref();
+        let compiled = Fallbacks {
+            no_match: fallback(
+                "noMatch",
+                "without a rule for their name",
+                written.no_match.as_ref(),
+                forward,
+            ),
+            no_name: fallback("noName", "without a name", written.no_name.as_ref(), forward),
+            not_recognised: fallback(
+                "notRecognised",
+                "of another protocol",
+                written.not_recognised.as_ref(),
+                None,
+            ),
+            silent: fallback("silent", "that stay silent", written.silent.as_ref(), None),
+        };
+        if forwards && written.no_match.is_none() {
+            owned.push(("without a rule for their name", None));
+        }
+        if forwards && written.no_name.is_none() {
+            owned.push(("without a name", None));
+        }
+        (compiled, owned)
     }
 
     /// Reports a way of choosing targets that this release does not have.
@@ -110,34 +371,26 @@ impl Scope<'_, '_> {
         self.findings.add(&NOT_IN_RELEASE, place, message);
     }
 
-    /// The targets of all rules.
-    fn targets(&mut self, rules: &[Rule]) -> Vec<checked::Target> {
-        let outer = self.place.key("rules");
-        let mut targets: Vec<checked::Target> = Vec::new();
-        let mut seen: HashSet<(Address, Option<String>, u16)> = HashSet::new();
-        let mut written = 0;
-        for (at, rule) in rules.iter().enumerate() {
-            let rule_place = outer.index(at);
-            let list = rule_place.key("targets");
-            written += rule.targets.len();
-            for (at, document) in rule.targets.iter().enumerate() {
-                let place = list.index(at);
-                let Some(target) = target::compile(document, &place, self) else {
-                    continue;
-                };
-                let name = matches!(target.address, Address::Name)
-                    .then(|| target.host.trim_end_matches('.').to_ascii_lowercase());
-                if !seen.insert((target.address.clone(), name, target.port)) {
-                    let message = "the service has this target already: it gets a double share";
-                    self.findings.add(&DUPLICATE_TARGET, &place, message);
-                }
-                targets.push(target);
+    /// The targets of a list. `seen` are those that share connections with them.
+    fn targets(
+        &mut self,
+        documents: &[document::Target],
+        list: &Place<'_>,
+        seen: &mut HashSet<Distinct>,
+    ) -> Vec<checked::Target> {
+        let mut targets = Vec::new();
+        for (at, document) in documents.iter().enumerate() {
+            let place = list.index(at);
+            let Some(target) = target::compile(document, &place, self) else {
+                continue;
+            };
+            let name = matches!(target.address, Address::Name)
+                .then(|| target.host.trim_end_matches('.').to_ascii_lowercase());
+            if !seen.insert((target.address.clone(), name, target.port, target.tls.clone())) {
+                let message = "this target is there already: it gets a double share";
+                self.findings.add(&DUPLICATE_TARGET, &place, message);
             }
-        }
-        if written == 0 && !self.findings.is_broken_inside(&outer) {
-            let hint =
-                "\"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ]";
-            self.findings.add_with(&NO_TARGETS, &outer, "the service has no targets", hint);
+            targets.push(target);
         }
         targets
     }
@@ -145,10 +398,11 @@ impl Scope<'_, '_> {
     /// The time limits.
     fn timeouts(&mut self, service: &Service) -> checked::Timeouts {
         let timeouts = &service.timeouts;
-        self.deadline("hello", Some(timeouts.hello), false);
-        self.deadline("handshake", Some(timeouts.handshake), false);
+        let mut always = |key, span| self.deadline(key, Some(span), false).unwrap_or_default();
         checked::Timeouts {
-            connect: self.deadline("connect", Some(timeouts.connect), false).unwrap_or_default(),
+            hello: always("hello", timeouts.hello),
+            handshake: always("handshake", timeouts.handshake),
+            connect: always("connect", timeouts.connect),
             idle: self.deadline("idle", timeouts.idle, true),
             half_closed: self.deadline("halfClosed", timeouts.half_closed, true),
             lifetime: self.deadline("lifetime", timeouts.lifetime, true),
@@ -167,4 +421,15 @@ impl Scope<'_, '_> {
         }
         Some(duration)
     }
+}
+
+/// What tells targets apart.
+type Distinct = (Address, Option<String>, u16, Option<UpstreamTls>);
+
+/// Whether any of `sni.fallbacks` is given.
+fn has_fallback(sni: &document::Sni) -> bool {
+    sni.fallbacks.as_ref().is_some_and(|fallbacks| {
+        let document::Fallbacks { no_match, no_name, not_recognised, silent } = fallbacks;
+        [no_match, no_name, not_recognised, silent].iter().any(|target| target.is_some())
+    })
 }

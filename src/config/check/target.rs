@@ -1,16 +1,21 @@
-//! One target: where its addresses come from, and that they are not our own.
+//! One target: where its addresses come from, that they are not our own, and how TLS is spoken to
+//! it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Findings;
+use rustls_pki_types::ServerName;
+
 use super::service::Scope;
-use crate::config::checked::{self, Address};
+use super::{Findings, file, key_pair, not_empty, rule};
+use crate::config::checked::{self, Address, UpstreamTls};
 use crate::config::document;
 use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 use crate::config::place::Place;
-use crate::diagnostics::{BAD_ADDRESS, BAD_HOST, BAD_VALUE, LOOP, NOT_IN_RELEASE};
+use crate::diagnostics::{
+    BAD_ADDRESS, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY, TLS_KEY_IDLE,
+};
 
 /// Checks a target. `None` if an error was found.
 pub(super) fn compile(
@@ -18,11 +23,19 @@ pub(super) fn compile(
     place: &Place<'_>,
     scope: &mut Scope<'_, '_>,
 ) -> Option<checked::Target> {
+    let tls = upstream_tls(target, place, scope);
+    let mut compiled = endpoint(target, place, scope)?;
+    compiled.tls = tls?;
+    Some(compiled)
+}
+
+/// Checks where a target is.
+fn endpoint(
+    target: &document::Target,
+    place: &Place<'_>,
+    scope: &mut Scope<'_, '_>,
+) -> Option<checked::Target> {
     let findings = &mut *scope.findings;
-    if target.tls {
-        let message = "TLS to the target (`tls` true) is known but not in this release";
-        findings.add(&NOT_IN_RELEASE, &place.key("tls"), message);
-    }
     let host = target.host.as_deref().filter(|host| !host.is_empty() || target.ip.is_none());
     if let Some(path) = host.and_then(|host| host.strip_prefix("unix:")) {
         return unix(target, path, place, scope);
@@ -48,8 +61,144 @@ pub(super) fn compile(
         return None;
     }
     let host = Arc::from(host.or(target.ip.as_deref()).unwrap_or_default());
-    let target = checked::Target { host, address, port: port? };
+    let target = checked::Target { host, address, port: port?, tls: None };
     not_ourselves(&target, place, scope).then_some(target)
+}
+
+/// How TLS is spoken to a target. `None` if an error was found, `Some(None)`: not at all.
+fn upstream_tls(
+    target: &document::Target,
+    place: &Place<'_>,
+    scope: &mut Scope<'_, '_>,
+) -> Option<Option<UpstreamTls>> {
+    if !target.tls {
+        without_tls(target, place, scope.findings);
+        return Some(None);
+    }
+    let dir = scope.dir;
+    let findings = &mut *scope.findings;
+    let ca_file =
+        target.ca_file.as_deref().map(|path| file(path, dir, &place.key("caFile"), findings));
+    let certificate = place.key("clientCertificate");
+    let client_certificate = target.client_certificate.as_ref().and_then(|pair| {
+        let Some(cert) = pair.cert_file.as_deref() else {
+            findings.missing(&certificate, "certFile", "a PEM file with the certificate");
+            return None;
+        };
+        Some(key_pair(cert, pair.key_file.as_deref(), dir, &certificate, findings))
+    });
+    let list = place.key("pinnedPublicKeys");
+    let written = target.pinned_public_keys.as_deref().unwrap_or_default();
+    if target.pinned_public_keys.is_some() {
+        not_empty(written, &list, findings);
+    }
+    let read = |(at, pin): (usize, &String)| rule::digest(pin, &list.index(at), findings);
+    let pins: Vec<_> = written.iter().enumerate().filter_map(read).collect();
+    verification(target, place, findings);
+    Some(Some(UpstreamTls {
+        server_name: server_name(target, place, findings)?,
+        ca_file,
+        client_certificate,
+        pins,
+        pin_only: target.pin_only,
+        insecure: target.insecure_skip_verify,
+    }))
+}
+
+/// Refuses keys about TLS of a target that has none: somebody relies on them.
+fn without_tls(target: &document::Target, place: &Place<'_>, findings: &mut Findings<'_>) {
+    if findings.is_broken(&place.key("tls")) {
+        return;
+    }
+    let keys = [
+        ("serverName", target.server_name.is_some()),
+        ("caFile", target.ca_file.is_some()),
+        ("clientCertificate", target.client_certificate.is_some()),
+        ("insecureSkipVerify", target.insecure_skip_verify),
+        ("pinnedPublicKeys", target.pinned_public_keys.is_some()),
+        ("pinOnly", target.pin_only),
+    ];
+    for (key, _) in keys.iter().filter(|(_, given)| *given) {
+        let message = format!("`{key}` has no effect: `tls` of the target is false");
+        let hint = "set `tls` to true, or remove the key";
+        findings.add_with(&TLS_KEY_IDLE, &place.key(key), message, hint);
+    }
+}
+
+/// Checks that what is said about verifying a target does not contradict itself.
+fn verification(target: &document::Target, place: &Place<'_>, findings: &mut Findings<'_>) {
+    let pinned = target.pinned_public_keys.is_some();
+    if target.insecure_skip_verify {
+        let keys = [
+            ("caFile", target.ca_file.is_some()),
+            ("pinnedPublicKeys", pinned),
+            ("pinOnly", target.pin_only),
+        ];
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            let message =
+                format!("`{key}` has no effect: with `insecureSkipVerify` nothing is verified");
+            let hint = if pinned {
+                "to verify only the key write \"pinOnly\": true in place of `insecureSkipVerify`"
+            } else {
+                "keep one of them"
+            };
+            findings.add_with(&TLS_KEY_IDLE, &place.key(key), message, hint);
+        }
+        let message = "the target's certificate is not verified: whoever can reach the wire can \
+                       read and change what is sent";
+        let hint = "name its authority in `caFile`, or pin its key: `pinnedPublicKeys`, `pinOnly`";
+        findings.add_with(&INSECURE_TARGET, &place.key("insecureSkipVerify"), message, hint);
+        return;
+    }
+    if !target.pin_only {
+        return;
+    }
+    if !pinned && !findings.is_broken_inside(&place.key("pinnedPublicKeys")) {
+        let message = "`pinOnly` has no effect: there is no pinned key";
+        let hint = "\"pinnedPublicKeys\": [ \"sha256/…\" ]";
+        findings.add_with(&TLS_KEY_IDLE, &place.key("pinOnly"), message, hint);
+    }
+    if target.ca_file.is_some() {
+        let message = "`caFile` has no effect: with `pinOnly` the chain is not verified";
+        findings.add_with(&TLS_KEY_IDLE, &place.key("caFile"), message, "keep one of them");
+    }
+}
+
+/// The name that a target's certificate must have: `serverName`, else `host`, else the address.
+fn server_name(
+    target: &document::Target,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Arc<str>> {
+    let host = target.host.as_deref().filter(|host| !host.is_empty());
+    let (name, place) = match (target.server_name.as_deref(), host) {
+        (Some(name), _) => (name, place.key("serverName")),
+        (None, Some(host)) if host.starts_with("unix:") => {
+            let name = place.key("serverName");
+            if !findings.is_broken(&name) {
+                let message = "a Unix socket has no name that its certificate could be verified by";
+                let hint = "\"serverName\": \"db.internal\"";
+                findings.add_with(&MISSING_KEY, &name, message, hint);
+            }
+            return None;
+        }
+        (None, Some(host)) => (host, place.key("host")),
+        (None, None) => (target.ip.as_deref()?, place.key("ip")),
+    };
+    let bare = match ip_literal(name) {
+        Some(ip) => ip.to_canonical().to_string(),
+        None => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+    };
+    if ServerName::try_from(bare.as_str()).is_ok() {
+        return Some(bare.into());
+    }
+    // What is wrong with a host or an address is reported with them.
+    if target.server_name.is_some() || host_name(name).is_ok() {
+        let message = format!("`{name}` is not a name that a certificate can have");
+        let hint = "a host name or an IP address, without a port";
+        findings.add_with(&BAD_HOST, &place, message, hint);
+    }
+    None
 }
 
 /// An IP address, with or without the brackets of IPv6.
@@ -93,6 +242,7 @@ fn unix(
             host: Arc::from(target.host.as_deref()?),
             address,
             port: 0,
+            tls: None,
         });
     };
     scope.findings.add_with(&BAD_HOST, &host, fault, "unix:/run/db.sock");

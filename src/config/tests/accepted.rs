@@ -27,7 +27,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(checked.events, None);
     let service = &checked.services[0];
     assert_eq!(service.listen, "0.0.0.0:7000".parse().unwrap());
-    assert_eq!(service.targets[0].port, 8080);
+    assert_eq!(service.rules[0].targets[0].port, 8080);
     assert_eq!(service.limits.connections, None);
     assert_eq!(service.retries, 1);
     assert_eq!(service.on_removed, OnRemoved::Keep);
@@ -94,7 +94,7 @@ fn targets_of_all_rules_in_order() {
                 { "host": "db", "ip": "10.0.0.2" }, { "ip": "::2" }, { "host": "[::3]" },
                 { "host": "unix:/run/db.sock", "port": 5 }, { "host": "unix:run/db.sock" } ] } ]"#,
     );
-    let got: Vec<_> = service
+    let got: Vec<_> = service.rules[0]
         .targets
         .iter()
         .map(|target| (&*target.host, target.address.clone(), target.port))
@@ -138,7 +138,7 @@ fn otoroshi_without_tls_loads() {
     );
     let checked = good(&text);
     assert_eq!(&*checked.services[0].name, "PostgreSQL proxy");
-    assert_eq!(&*checked.services[0].targets[0].host, "postgres-replica.internal");
+    assert_eq!(&*checked.services[0].rules[0].targets[0].host, "postgres-replica.internal");
     let remarks: Vec<_> =
         read(&text).diagnostics.into_iter().map(|finding| (finding.code, finding.path)).collect();
     let expected = [
@@ -184,7 +184,11 @@ fn reserved_names_that_ask_for_nothing_pass() {
     good(&one(
         r#""access": null, "limits": { "connectionRate": null }, "loadBalancing": "RoundRobin""#,
     ));
-    let top = one("").replacen('{', r#"{"certificates":null,"disablePortsWhitelist":false,"#, 1);
+    let top = one("").replacen(
+        '{',
+        r#"{"certificates":null,"portsWhitelist":null,"disablePortsWhitelist":false,"#,
+        1,
+    );
     good(&top);
 }
 

@@ -1,0 +1,205 @@
+//! What the services of one address take from each other: rules that can never match, names that
+//! two services claim, fallbacks that two services have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use super::Findings;
+use super::service::Compiled;
+use crate::config::checked::{CertificateCondition, Rule, Tls};
+use crate::config::pattern::{Kind, NameTable, Pattern};
+use crate::config::place::Place;
+use crate::diagnostics::{CLAIMED_TWICE, FALLBACK_TWICE, UNREACHABLE_RULE};
+
+/// Checks all services of all addresses.
+pub(super) fn check(services: &[Compiled], findings: &mut Findings<'_>) {
+    let mut ports: BTreeMap<SocketAddr, Vec<&Compiled>> = BTreeMap::new();
+    for service in services {
+        ports.entry(service.spec.listen).or_default().push(service);
+    }
+    for port in ports.values() {
+        // Of those that may not share the address each is looked at by itself.
+        let size = if may_share(port) { port.len() } else { 1 };
+        for port in port.chunks(size) {
+            fallbacks(port, findings);
+            rules(port, findings);
+        }
+    }
+}
+
+/// Whether services may have the same address.
+fn may_share(port: &[&Compiled]) -> bool {
+    let plain = |service: &&Compiled| service.spec.tls == Tls::Disabled;
+    port.iter().all(|service| service.spec.by_name)
+        && (port.iter().all(plain) || !port.iter().any(plain))
+}
+
+/// Checks that each fallback is that of one service.
+fn fallbacks(port: &[&Compiled], findings: &mut Findings<'_>) {
+    let mut owners: HashMap<&str, &Compiled> = HashMap::new();
+    let all = Place::Root.key("services");
+    for service in port {
+        for (key, path) in &service.fallbacks {
+            let Some(owner) = owners.get(key) else {
+                owners.insert(key, service);
+                continue;
+            };
+            // Of a service that says both, each by itself, one finding is enough.
+            let place = all.index(service.at);
+            let sni = place.key("sni");
+            let fallbacks = sni.key("fallbacks");
+            let place = match path {
+                Some(key) => fallbacks.key(key),
+                None => sni.key("forwardIfNoMatch"),
+            };
+            let message = format!(
+                "service `{}` (services[{}]) already says where connections {key} go on {}",
+                owner.spec.id, owner.at, service.spec.listen
+            );
+            findings.add_with(&FALLBACK_TWICE, &place, message, "keep one of them");
+            if path.is_none() {
+                break;
+            }
+        }
+    }
+}
+
+/// A rule with its place.
+struct Placed<'a> {
+    service: &'a Compiled,
+    at: usize,
+    rule: &'a Rule,
+}
+
+/// What a rule takes; equal for rules that take the same.
+#[derive(PartialEq, Eq, Hash)]
+struct Takes<'a> {
+    pattern: (Kind, &'a str),
+    alpn: &'a [std::sync::Arc<str>],
+    sources: &'a [ipnet::IpNet],
+    certificate: Option<Certificate<'a>>,
+}
+
+/// The same of a condition on the client certificate.
+type Certificate<'a> = (Option<(Kind, &'a str)>, Option<(Kind, &'a str)>, Option<[u8; 32]>);
+
+impl<'a> Takes<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        let certificate = rule.client_certificate.as_ref().map(|certificate| {
+            let CertificateCondition { subject, san, sha256 } = certificate;
+            let identity = |pattern: &'a Option<Pattern>| pattern.as_ref().map(Pattern::identity);
+            (identity(subject), identity(san), *sha256)
+        });
+        Self {
+            pattern: rule.pattern.identity(),
+            alpn: &rule.alpn,
+            sources: &rule.sources,
+            certificate,
+        }
+    }
+
+    fn unconditional(&self) -> bool {
+        self.alpn.is_empty() && self.sources.is_empty() && self.certificate.is_none()
+    }
+}
+
+/// Reports rules behind others that take all they could take.
+fn rules(port: &[&Compiled], findings: &mut Findings<'_>) {
+    let placed: Vec<Placed<'_>> = port
+        .iter()
+        .flat_map(|service| {
+            let rules = service.places.iter().zip(&service.spec.rules);
+            rules.map(|(at, rule)| Placed { service, at: *at, rule })
+        })
+        .collect();
+    // Those that take all connections of some names: `*`, names and `*.suffix`, which a table finds
+    // at no cost. Expressions that take each other are not looked for.
+    let wide: Vec<usize> = placed
+        .iter()
+        .enumerate()
+        .filter(|(_, placed)| {
+            Takes::of(placed.rule).unconditional() && placed.rule.pattern.is_cheap()
+        })
+        .map(|(index, _)| index)
+        .collect();
+    let table = NameTable::new(
+        wide.iter().filter_map(|index| placed.get(*index)).map(|placed| &placed.rule.pattern),
+    );
+    let mut seen: HashMap<Takes<'_>, usize> = HashMap::new();
+    for (index, rule) in placed.iter().enumerate() {
+        let takes = Takes::of(rule.rule);
+        let bare = Takes { alpn: &[], sources: &[], certificate: None, ..Takes::of(rule.rule) };
+        let alike = seen.get(&takes).or_else(|| seen.get(&bare)).copied();
+        // A glob as if it were a name: what takes its end, from a dot on, takes all it stands for.
+        let wider = table.first(rule.rule.pattern.literal().as_deref(), |at| {
+            wide.get(at).is_some_and(|wide| *wide < index)
+        });
+        let wider = wider.and_then(|at| wide.get(at)).copied();
+        if let Some(earlier) = alike.into_iter().chain(wider).min()
+            && let Some(earlier) = placed.get(earlier)
+        {
+            let same = Takes::of(earlier.rule) == takes;
+            behind(rule, earlier, same, findings);
+        }
+        seen.entry(takes).or_insert(index);
+    }
+}
+
+/// Reports a rule that is behind another.
+fn behind(rule: &Placed<'_>, earlier: &Placed<'_>, same: bool, findings: &mut Findings<'_>) {
+    let all = Place::Root.key("services");
+    let service = all.index(rule.service.at);
+    let rules = service.key("rules");
+    let place = rules.index(rule.at);
+    if findings.is_broken_inside(&place) {
+        return;
+    }
+    let other = if rule.service.at == earlier.service.at {
+        format!("rules[{}]", earlier.at)
+    } else {
+        let Placed { service, at, .. } = earlier;
+        format!("rules[{at}] of service `{}` (services[{}])", service.spec.id, service.at)
+    };
+    let pattern = rule.rule.pattern.text();
+    let by_name = rule.service.spec.by_name;
+    let domain = place.key("domain");
+    let place = if by_name { &domain } else { &place };
+    let settings = difference(&rule.service.spec.tls, &earlier.service.spec.tls);
+    if let (true, Some(what)) = (same, settings) {
+        let message = format!("{other} also claims `{pattern}`, with {what}");
+        let hint = "give each name to one service: which holds must not depend on the order";
+        findings.add_with(&CLAIMED_TWICE, place, message, hint);
+        return;
+    }
+    let theirs = earlier.rule.pattern.text();
+    let message = if by_name {
+        format!("`{pattern}` can never match: {other} (`{theirs}`) takes all of it before")
+    } else {
+        format!("the rule can never match: {other} takes all connections before")
+    };
+    findings.add_with(
+        &UNREACHABLE_RULE,
+        place,
+        message,
+        "put the narrower rule first, or remove it",
+    );
+}
+
+/// What two services do differently with TLS, where it matters who gets a connection.
+fn difference(a: &Tls, b: &Tls) -> Option<&'static str> {
+    match (a, b) {
+        (Tls::Disabled, Tls::Disabled) | (Tls::PassThrough, Tls::PassThrough) => None,
+        (Tls::Enabled(a), Tls::Enabled(b)) => {
+            if a.client_auth != b.client_auth {
+                Some("another `clientAuth`")
+            } else if a.client_ca_files != b.client_ca_files {
+                Some("other `clientCaFiles`")
+            } else if a.client_crl_files != b.client_crl_files {
+                Some("other `clientCrlFiles`")
+            } else {
+                None
+            }
+        }
+        _ => Some("another `tls`"),
+    }
+}
