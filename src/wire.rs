@@ -3,4 +3,5 @@
 
 pub mod client_hello;
 pub mod http_host;
+pub mod name;
 pub mod postgres;

@@ -185,3 +185,22 @@ pub const PATTERN_SET_MAX: usize = 64;
 pub const PATTERN_SET_COMPILED_MAX: usize = 2 << 20;
 /// Longest ALPN protocol name, in bytes (RFC 7301 §3.1).
 pub const ALPN_BYTES_MAX: usize = 255;
+
+// ---- the first bytes --------------------------------------------------------------------------
+
+/// Bytes in which a ClientHello must end, record headers included. A post-quantum hello has 1.8 KiB;
+/// what is kept until the hello is whole is kept per connection.
+pub const HELLO_BYTES_MAX: usize = 64 << 10;
+/// Body of a plaintext TLS record, in bytes (RFC 8446 §5.1).
+pub const PLAINTEXT_RECORD_BYTES_MAX: usize = 16 << 10;
+/// Bytes in which an HTTP/1.x request head must end, its empty line included; the cookies of common
+/// servers end at 8 to 16 KiB too.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Longest label of a host name, in bytes (RFC 1035 §2.3.4).
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Longest startup message a PostgreSQL server takes, in bytes (its `MAX_STARTUP_PACKET_LENGTH`).
+pub const POSTGRES_STARTUP_BYTES_MAX: u32 = 10_000;
+/// Longest cancel request of PostgreSQL, in bytes: 12 and a key of up to 256 (protocol 3.2).
+pub const POSTGRES_CANCEL_BYTES_MAX: u32 = 12 + 256;
+/// Longest text of an error told to a PostgreSQL client, in bytes: a line or two on a screen.
+pub const POSTGRES_ERROR_BYTES_MAX: usize = 256;
