@@ -2,7 +2,7 @@
 //! [`checked::Checked`]. All faults are found in one run, each with its path, its line and a hint;
 //! a configuration with an error yields nothing that could be run.
 //!
-//! Nothing here opens a socket, asks a resolver or looks at a clock.
+//! Certificates and their like are read too. Nothing here opens a socket, asks a resolver or looks at a clock.
 
 use std::path::Path;
 
@@ -25,14 +25,18 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostics::{Diagnostic, MORE_FAULTS};
-use checked::Checked;
+use crate::diagnostics::{BAD_FILE, Diagnostic, FILE_REMARK, MORE_FAULTS};
+use crate::tls::material::{Material, Problem};
+use checked::{Checked, Service, Tls};
+use place::Place;
 
 /// What came of a configuration.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration; `None` if there is an error among the diagnostics.
     pub checked: Option<Checked>,
+    /// What is in the files that it names: certificates and whom to trust.
+    pub material: Material,
     /// Every finding, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -44,21 +48,65 @@ impl Loaded {
     }
 }
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file and the files that it names.
 pub fn load(path: &Path) -> Loaded {
-    match read::text(path) {
-        Ok((text, dir)) => load_text(&text, &dir),
-        Err(finding) => Loaded { checked: None, diagnostics: vec![finding] },
-    }
+    load_after(path, None)
 }
 
-/// Checks the text of a configuration whose relative paths start at `dir`.
+/// As [`load`], for a process that has `before`: what it has of a broken certificate stays.
+pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
+    let (text, dir) = match read::text(path) {
+        Ok(read) => read,
+        Err(finding) => {
+            let material = Material::default();
+            return Loaded { checked: None, material, diagnostics: vec![finding] };
+        }
+    };
+    let (checked, mut diagnostics) = compile(&text, &dir);
+    let material = match &checked {
+        Some(checked) => {
+            let (material, problems) = load_material(checked, before);
+            diagnostics.extend(problems.iter().map(material_finding));
+            material
+        }
+        None => Material::default(),
+    };
+    finish(checked, material, diagnostics)
+}
+
+/// Checks the text of a configuration whose relative paths start at `dir`. Reads no other file.
 pub fn load_text(text: &str, dir: &Path) -> Loaded {
+    let (checked, diagnostics) = compile(text, dir);
+    finish(checked, Material::default(), diagnostics)
+}
+
+/// Reads the files that a configuration names.
+pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material, Vec<Problem>) {
+    let terminations = checked.services.iter().filter_map(|service| match &service.tls {
+        Tls::Enabled(termination) => Some(termination),
+        Tls::Disabled | Tls::PassThrough => None,
+    });
+    let targets = checked.services.iter().flat_map(Service::targets);
+    let upstreams = targets.filter_map(|target| target.tls.as_ref());
+    Material::load(&checked.certificates, terminations, upstreams, before)
+}
+
+fn compile(text: &str, dir: &Path) -> (Option<Checked>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let decoded = decode::decode(text, &mut diagnostics);
     let checked = decoded.map(|decoded| check::check(&decoded, dir, &mut diagnostics));
+    (checked, diagnostics)
+}
+
+fn finish(checked: Option<Checked>, material: Material, mut found: Vec<Diagnostic>) -> Loaded {
     // That the search ended early comes last.
-    diagnostics.sort_by_key(|finding| (finding.code == MORE_FAULTS.code, finding.line));
-    let refused = diagnostics.iter().any(Diagnostic::is_error);
-    Loaded { checked: checked.filter(|_| !refused), diagnostics }
+    found.sort_by_key(|finding| (finding.code == MORE_FAULTS.code, finding.line));
+    let refused = found.iter().any(Diagnostic::is_error);
+    Loaded { checked: checked.filter(|_| !refused), material, diagnostics: found }
+}
+
+fn material_finding(problem: &Problem) -> Diagnostic {
+    let code = if problem.is_fatal() { &BAD_FILE } else { &FILE_REMARK };
+    let place = Place::Root;
+    Diagnostic::new(code, &place, problem.to_string())
 }

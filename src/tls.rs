@@ -3,6 +3,8 @@
 //! holds two keys and no buffer.
 
 pub mod handshake;
+pub mod identity;
+pub mod material;
 pub mod record;
 pub mod relay;
 pub mod session;

@@ -99,6 +99,15 @@ pub struct Service {
     pub document: Arc<str>,
 }
 
+impl Service {
+    /// Every target of its rules and fallbacks.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        let Fallbacks { no_match, no_name, not_recognised, silent } = &self.fallbacks;
+        let fallbacks = [no_match, no_name, not_recognised, silent].into_iter().flatten();
+        self.rules.iter().flat_map(|rule| &rule.targets).chain(fallbacks)
+    }
+}
+
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -132,8 +132,8 @@ async fn ask_postgres(socket: &Sock) -> Result<(), Cause> {
     loop {
         let _ = socket.readable().await;
         return match (socket::recv(socket.fd(), &mut answer), answer) {
-            (Ok(1), [postgres::ANSWER_YES, _]) => Ok(()),
-            (Ok(1), [postgres::ANSWER_NO, _]) => Err(Cause::NoTls),
+            (Ok(1), [postgres::YES, _]) => Ok(()),
+            (Ok(1), [postgres::NO, _]) => Err(Cause::NoTls),
             (Err(error), _) if socket::would_block(&error) => continue,
             (Ok(0) | Err(_), _) => Err(Cause::Reset),
             (Ok(_), _) => Err(Cause::NoTls),

@@ -123,7 +123,7 @@ fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {
 }
 
 fn config_for(tls: &ServerTls, hello: &Hello) -> Arc<ServerConfig> {
-    let only_postgres = matches!(hello.alpn.as_slice(), [one] if **one == *postgres::ALPN);
+    let only_postgres = matches!(hello.alpn.as_slice(), [one] if **one == *b"postgresql");
     let config = tls.postgres.as_ref().filter(|_| only_postgres).unwrap_or(&tls.config);
     Arc::clone(config)
 }
@@ -247,7 +247,7 @@ async fn refuse(live: &Live, client: &Sock, step: Step, cause: Cause, postgres: 
         (Some(alert), _) if tls => farewell(client, &[21, 3, 1, 0, 2, 2, alert]).await,
         (_, Cause::Plain) if !postgres => {
             let text = "this server takes TLS connections only: use sslmode=require";
-            farewell(client, &postgres::error_response(text)).await;
+            farewell(client, &postgres::refusal(text)).await;
         }
         (_, Cause::PlainHttp) => farewell(client, HTTP_ON_TLS).await,
         (_, Cause::NoMatch | Cause::NoName) => farewell(client, HTTP_MISDIRECTED).await,

@@ -162,10 +162,10 @@ impl Reading {
     /// agreed to anything: it could be somebody else's, and must not end up inside of TLS
     /// (CVE-2021-23222).
     fn answer_postgres(&mut self, client: &Sock, ssl: bool) -> Option<First> {
-        if self.bytes.len() != postgres::REQUEST_BYTES || (!ssl && self.gss_refused) {
+        if self.bytes.len() != postgres::SSL_REQUEST.len() || (!ssl && self.gss_refused) {
             return Some(First::Other(Cause::Malformed));
         }
-        let answer = if ssl { postgres::ANSWER_YES } else { postgres::ANSWER_NO };
+        let answer = if ssl { postgres::YES } else { postgres::NO };
         // One byte always fits into the buffer of a new connection; a dead one is noticed next.
         let _ = socket::send(client.fd(), &[answer]);
         self.postgres = ssl;

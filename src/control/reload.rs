@@ -163,8 +163,9 @@ impl Served {
     }
 
     async fn try_reload(&mut self, cores: &Cores) -> Result<Change, Refusal> {
-        let loaded = config::load_after(&self.path, &self.material);
-        let Some((mut checked, material)) = loaded.checked else {
+        let loaded = config::load_after(&self.path, Some(self.material.as_ref()));
+        let material = loaded.material;
+        let Some(mut checked) = loaded.checked else {
             return Err(Refusal::Faults(loaded.diagnostics));
         };
         report(&loaded.diagnostics);

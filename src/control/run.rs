@@ -23,6 +23,7 @@ use crate::control::reload::{self, Served};
 use crate::io::system;
 use crate::metrics::Counters;
 use crate::rt;
+use crate::tls::material::Material;
 use crate::worker::{Command, Fault, Notice, Process};
 
 /// What `thalweg run` was called with.
@@ -54,13 +55,17 @@ pub fn run(options: &Options) -> Result<(), String> {
         .thread_name("thalweg-names")
         .build()
         .map_err(|error| format!("the control loop cannot be made: {error}"))?;
-    let result = runtime.block_on(control(options, checked));
+    let result = runtime.block_on(control(options, checked, loaded.material));
     // A name that is being resolved must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn control(options: &Options, checked: Checked) -> Result<(), String> {
+async fn control(
+    options: &Options,
+    checked: Checked,
+    material: Material,
+) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let (engine, without) = rt::choose(checked.workers.io_uring).map_err(|error| {
         format!(
@@ -85,7 +90,7 @@ async fn control(options: &Options, checked: Checked) -> Result<(), String> {
     });
     let pin = checked.workers.pin;
     let mut served =
-        Served::first(options.config.clone(), checked, Arc::clone(&process), cpus.len())
+        Served::first(options.config.clone(), checked, material, Arc::clone(&process), cpus.len())
             .await
             .map_err(|refusal| refusal.to_string())?;
     let (notices, mut inbox) = unbounded_channel();

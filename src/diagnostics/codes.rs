@@ -186,6 +186,12 @@ codes! {
          `directory` of pairs."
         "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }   { \"directory\": \"certs.d\" }"
 
+    BAD_FILE "E150" Error "a file that the configuration names cannot be used"
+        "A certificate, a private key, a list of certificate authorities or a revocation list is \
+         missing, unreadable, not what it should be, or the key does not belong to the certificate. \
+         Nothing was changed: a running proxy keeps what it had."
+        "openssl x509 -in cert.pem -noout -subject -dates -pubkey; openssl pkey -in key.pem -pubout"
+
     // ---- warnings and remarks -----------------------------------------------------------------
     NO_SERVICES "W120" Warn "nothing to serve"
         "No service is enabled. The proxy would run and listen nowhere."
@@ -202,6 +208,11 @@ codes! {
         "The rule is for clients that offer a protocol (ALPN) which is not among those that the \
          service agrees to. A client that offers only this one is refused in the handshake."
         "Add the protocol to the service's `alpn`, or leave that out: then the rules' are offered."
+    FILE_REMARK "W150" Warn "something about a certificate file"
+        "The files were read and are used, but somebody should look at them: a certificate expires \
+         soon or has expired, two serve the same name, or a pair in a directory is broken and was \
+         left out (a running proxy keeps the pair it had)."
+        "thalweg check -c config.json shows which certificate serves which name"
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."

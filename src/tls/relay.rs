@@ -298,7 +298,8 @@ impl TlsFlow<'_> {
         let mut buffer = self.flow.core.sealing.borrow_mut();
         let mut plain = 0;
         {
-            let mut slots = to.layout().slots(&mut buffer);
+            let layout = to.layout();
+            let mut slots = layout.slots(&mut buffer);
             let mut slot: &mut [u8] = slots.next().unwrap_or_default();
             for piece in pieces {
                 let mut piece = bytes.get(piece.clone()).unwrap_or_default();
