@@ -1,2 +1,1 @@
-#![allow(missing_docs)]
-
+//! Whom to trust: client certificates, and the certificates of targets.
