@@ -204,3 +204,33 @@ pub const POSTGRES_STARTUP_BYTES_MAX: u32 = 10_000;
 pub const POSTGRES_CANCEL_BYTES_MAX: u32 = 12 + 256;
 /// Longest text of an error told to a PostgreSQL client, in bytes: a line or two on a screen.
 pub const POSTGRES_ERROR_BYTES_MAX: usize = 256;
+
+// ---- certificates -----------------------------------------------------------------------------
+
+/// Largest file of certificates or keys read, in bytes. The bundle of all public roots is below
+/// 1 MiB.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Largest revocation list read, in bytes. Large public authorities have lists of some 10 MiB.
+pub const CRL_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Most certificates taken from one directory; one for each of 10,000 services, twice.
+pub const CERTIFICATES_PER_DIRECTORY_MAX: usize = 20_000;
+/// Most certificates in one chain. Public chains have 2 to 4; a whole bundle of roots sent to every
+/// client is a mistake.
+pub const CHAIN_MAX: usize = 10;
+/// How long before its end a certificate is warned about: whoever renews by hand still can.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Sum of the names of authorities that clients are told, in bytes; beyond it they are told none
+/// and try what they have. The message has room for 64 KiB.
+pub const AUTHORITY_HINT_BYTES_MAX: usize = 16 << 10;
+/// TLS sessions with targets that can be resumed, kept for each distinct set of upstream TLS
+/// options; about 2 KiB each.
+pub const UPSTREAM_SESSIONS_MAX: usize = 256;
+/// Tickets that a TLS 1.3 client is given after its handshake: one for each of two connections that
+/// it may open next.
+pub const TICKETS_SENT: usize = 2;
+/// Files count as changed when nothing has happened to them for this long: a pair is two writes.
+pub const WATCH_QUIET: Duration = Duration::from_millis(300);
+/// … and after this long at the latest, however busy their directory is.
+pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(3);
+/// Between two looks at the files where the kernel does not report changes.
+pub const WATCH_POLL: Duration = Duration::from_secs(10);

@@ -19,7 +19,8 @@ use crate::control::listeners::{BindError, Listeners};
 use crate::control::{notify, resolve};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
-use crate::tls::material::{Material, Problem};
+use crate::tls::material::Material;
+use crate::tls::problem::Problem;
 use crate::worker::{Command, Process};
 
 /// The served configuration and all that belongs to it.
@@ -190,7 +191,7 @@ impl Served {
         for problem in &problems {
             tracing::warn!("certificates: {problem}");
         }
-        if problems.iter().any(Problem::is_fatal) {
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
             tracing::error!("certificates: a file cannot be used: everything stays as it was");
             return;
         }

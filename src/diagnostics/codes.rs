@@ -213,6 +213,9 @@ codes! {
          soon or has expired, two serve the same name, or a pair in a directory is broken and was \
          left out (a running proxy keeps the pair it had)."
         "thalweg check -c config.json shows which certificate serves which name"
+    FILE_NOTE "I150" Info "a remark about a certificate file"
+        "The files were read and are used; something about them is worth knowing."
+        "thalweg check -c config.json shows which certificate serves which name"
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."
