@@ -218,8 +218,9 @@ codes! {
         "Remove one, unless the double share is meant."
     FORWARD_UNUSED "I122" Info "forwardIfNoMatch has no effect"
         "The service does not route by name (`sni.enabled` is false), so there is nothing that could \
-         fail to match, and `forwardsTo` is not used."
-        "Put the target into `rules`."
+         fail to match, and `forwardsTo` is not used. Or `sni.fallbacks` say something else for \
+         every connection that it would forward."
+        "Put the target into `rules`, or remove the key."
     PATTERN_READ "I123" Info "how a pattern is read"
         "Patterns can be names, globs and regular expressions; this one has been read as said. In a \
          glob `*` is any characters, also dots. A regular expression is about the whole name; in it a \

@@ -318,6 +318,11 @@ impl Scope<'_, '_> {
         };
         let none = document::Fallbacks::default();
         let written = sni.fallbacks.as_ref().unwrap_or(&none);
+        if sni.forward_if_no_match && written.no_match.is_some() && written.no_name.is_some() {
+            let message = "`forwardIfNoMatch` has no effect: `fallbacks` say both where connections \
+                           without a name and without a rule go";
+            self.findings.add(&FORWARD_UNUSED, &outer.key("forwardIfNoMatch"), message);
+        }
         let inner = outer.key("fallbacks");
         let forwards = sni.forward_if_no_match;
         let mut fallback = |key: &'static str,
