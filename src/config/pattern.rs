@@ -237,7 +237,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 /// Whether a character may be in an exact name or a glob. Those beyond ASCII are left to IDNA.
-fn is_host_or_star(c: char) -> bool {
+pub(super) fn is_host_or_star(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*') || !c.is_ascii()
 }
 

@@ -134,9 +134,10 @@ codes! {
         "Give one of them another `port`, or send what is not TLS to a target: \
          \"sni\": { \"enabled\": true, \"fallbacks\": { \"notRecognised\": { \"host\": \"web.internal\", \"port\": 80 } } }"
     CLAIMED_TWICE "E135" Error "two services claim the same names with other TLS settings"
-        "Two services of an address have a rule with the same pattern and the same further \
-         conditions, but do something else with TLS: another mode, another client authentication, \
-         or other authorities. Which of them holds must not depend on the order in the file."
+        "Two services of an address have a rule with the same pattern, and the same `alpn` and \
+         `sources`, but do something else with TLS: another mode, another client authentication, or \
+         other authorities. Which of them holds must not depend on the order in the file, and \
+         `clientCertificate` cannot decide: a certificate is seen only after TLS was agreed on."
         "Give each name to one service."
     FALLBACK_TWICE "E136" Error "two services of an address have the same fallback"
         "A connection that no rule of the address takes can go to one place only. One service of an \
@@ -202,6 +203,11 @@ codes! {
         "The rule is for clients that offer a protocol (ALPN) which is not among those that the \
          service agrees to. A client that offers only this one is refused in the handshake."
         "Add the protocol to the service's `alpn`, or leave that out: then the rules' are offered."
+    TLS_IN_TLS "W124" Warn "TLS inside of TLS"
+        "The service passes TLS through, so what goes to the target is TLS already. With `tls` on the \
+         target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
+         the clients does not understand that; another proxy that ends TLS might."
+        "Remove `tls` from the target: PassThrough is end-to-end encrypted without it."
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."

@@ -154,6 +154,7 @@ fn hints_mend() {
     assert!(hint(r#""domain": ".example.com""#).contains("\"*.example.com\""));
     assert_eq!(hint(r#""domain": "wildcard(a)""#), "did you mean `Wildcard(…)`?");
     assert_eq!(hint(r#""domain": "regex(a)""#), "did you mean `Regex(…)`?");
+    assert!(hint(r#""domain": "api.*""#).contains("`Wildcard(api.*)`"));
     assert_eq!(hint(r#""source": []"#), "did you mean `sources`?");
 }
 

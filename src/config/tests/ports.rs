@@ -76,6 +76,12 @@ fn a_name_belongs_to_one_service() {
     let near = by_name("Enabled", &[("db.example", from)]);
     assert_eq!(two(&near, &by_name("PassThrough", &[("db.example", "")])), []);
     assert_eq!(two(&near, &by_name("PassThrough", &[("db.example", from)])), claimed);
+    // What is known only after the handshake does not tell them apart.
+    let subject = r#","clientCertificate":{"subject":"a"}"#;
+    let mutual_subject = by_name("Enabled", &[("db.example", subject)])
+        .replace("\"tls\"", "\"clientAuth\": \"Need\", \"tls\"");
+    assert_eq!(two(&mutual_subject, &again), claimed);
+    assert_eq!(two(&mutual_subject, &mutual), []);
     // For `*` and expressions too.
     for pattern in ["*", "*.x", "a*b", "(a|b)"] {
         let a = by_name("Enabled", &[(pattern, "")]);

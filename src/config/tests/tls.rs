@@ -348,3 +348,18 @@ fn the_example_of_otoroshi_loads_with_a_certificate() {
     let read: Vec<_> = read(&text).diagnostics.into_iter().map(|f| (f.code, f.path)).collect();
     assert_eq!(read, [("I123", "services[0].rules[0].domain".to_owned())]);
 }
+
+#[test]
+fn tls_in_tls_is_probably_not_meant() {
+    let members = r#""tls": "PassThrough", "sni": { "enabled": true, "forwardIfNoMatch": true,
+        "forwardsTo": { "host": "a", "tls": true },
+        "fallbacks": { "noName": { "host": "a", "tls": true }, "silent": { "host": "a", "tls": true } } },
+        "rules": [ { "targets": [ { "host": "a", "tls": true }, { "host": "b" } ] } ]"#;
+    let at = |path: &str| ("W124", format!("services[0].{path}"));
+    let expected =
+        [at("rules[0].targets[0].tls"), at("sni.fallbacks.noName.tls"), at("sni.forwardsTo.tls")];
+    let mut found = faults(&one(members));
+    found.sort();
+    assert_eq!(found, expected);
+    assert_eq!(faults(&with_tls(&[("a", &members.replace("PassThrough", "Enabled"))])), []);
+}
