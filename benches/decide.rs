@@ -8,6 +8,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use thalweg::config;
+use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
 
@@ -49,6 +50,43 @@ fn decide(c: &mut Criterion) {
     });
 }
 
+/// The patterns of a port, of one kind, and a name that the last of them takes.
+fn patterns(kind: &str, count: usize) -> (Vec<Pattern>, String) {
+    let text = |n: usize| match kind {
+        "exact" => format!("host-{n}.example.com"),
+        "suffix" => format!("*.zone-{n}.example.com"),
+        _ => format!(".*-{n}[.]example[.]com"),
+    };
+    let patterns = (0..count).map(|n| Pattern::of_names(&text(n)).expect("a pattern")).collect();
+    let last = count - 1;
+    let name = match kind {
+        "suffix" => format!("a.b.zone-{last}.example.com"),
+        _ => format!("host-{last}.example.com"),
+    };
+    (patterns, name)
+}
+
+fn names(c: &mut Criterion) {
+    for kind in ["exact", "suffix", "regex"] {
+        for count in [10, 1_000, 10_000] {
+            let (patterns, name) = patterns(kind, count);
+            let table = NameTable::new(&patterns);
+            let name = Some(name.as_str());
+            assert_eq!(table.first(name, |_| true), Some(count - 1));
+            c.bench_function(&format!("names: the last of {count} {kind}, in the table"), |b| {
+                b.iter(|| table.first(black_box(name), |_| true));
+            });
+            c.bench_function(&format!("names: the last of {count} {kind}, one by one"), |b| {
+                b.iter(|| patterns.iter().position(|pattern| pattern.matches(black_box(name))));
+            });
+        }
+    }
+    let (patterns, _) = patterns("regex", 1_000);
+    c.bench_function("names: make the table of 1,000 regex", |b| {
+        b.iter(|| NameTable::new(black_box(&patterns)));
+    });
+}
+
 fn reload(c: &mut Criterion) {
     let text = configuration(1000);
     c.bench_function("reload: read and check 1,000 services", |b| {
@@ -60,5 +98,5 @@ fn reload(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decide, reload);
+criterion_group!(benches, decide, names, reload);
 criterion_main!(benches);

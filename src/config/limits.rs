@@ -183,6 +183,8 @@ pub const PATTERN_COMPILED_MAX: usize = 256 << 10;
 pub const PATTERN_SET_MAX: usize = 64;
 /// Largest compiled set of patterns, in bytes; what is larger is split.
 pub const PATTERN_SET_COMPILED_MAX: usize = 2 << 20;
+/// What a set may remember of the names it has seen, in bytes, for each core that asks at one time.
+pub const PATTERN_SET_CACHE_MAX: usize = 256 << 10;
 /// Longest ALPN protocol name, in bytes (RFC 7301 §3.1).
 pub const ALPN_BYTES_MAX: usize = 255;
 

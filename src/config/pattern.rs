@@ -17,12 +17,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder, SetMatchesIntoIter};
 
 use super::limits::{
-    PATTERN_BYTES_MAX, PATTERN_COMPILED_MAX, PATTERN_SET_COMPILED_MAX, PATTERN_SET_MAX,
+    PATTERN_BYTES_MAX, PATTERN_COMPILED_MAX, PATTERN_SET_CACHE_MAX, PATTERN_SET_COMPILED_MAX,
+    PATTERN_SET_MAX,
 };
 
 /// One pattern. Two are equal if they were written alike.
@@ -44,7 +45,21 @@ enum Form {
     Suffix(Arc<str>),
     /// Any other glob, lower case.
     Glob(Arc<str>),
-    Regex(Regex),
+    Regex(Arc<Expression>),
+}
+
+/// A regular expression that is known to compile. Those of a [`NameTable`] are compiled there; by
+/// itself most is never run, so it is compiled when it is.
+struct Expression {
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Expression {
+    fn takes(&self, text: &str) -> bool {
+        let regex = self.compiled.get_or_init(|| compile(&self.text).ok());
+        regex.as_ref().is_some_and(|regex| regex.is_match(text.as_bytes()))
+    }
 }
 
 /// The ways in which a pattern can be read.
@@ -117,13 +132,13 @@ impl Pattern {
         }
         let inner = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
         let form = if let Some(inner) = inner("Regex") {
-            regex(inner)?
+            regex(inner, names)?
         } else if let Some(inner) = inner("Wildcard") {
             glob(inner, names)?
         } else if text.chars().all(is_host_or_star) && !text.contains(".*") {
             glob(text, names)?
         } else {
-            regex(text)?
+            regex(text, names)?
         };
         Ok(Self { text: Arc::from(text), form, names })
     }
@@ -150,7 +165,7 @@ impl Pattern {
             Form::Exact(name) => format!("exactly {name}"),
             Form::Suffix(suffix) => format!("glob *.{suffix}"),
             Form::Glob(glob) => format!("glob {glob}"),
-            Form::Regex(regex) => format!("regex {}", regex.as_str()),
+            Form::Regex(regex) => format!("regex {}", regex.text),
         }
     }
 
@@ -174,7 +189,7 @@ impl Pattern {
             Form::Any => "",
             // Only a suffix has no `*`.
             Form::Exact(what) | Form::Suffix(what) | Form::Glob(what) => what,
-            Form::Regex(regex) => regex.as_str(),
+            Form::Regex(regex) => &regex.text,
         };
         (self.kind(), what)
     }
@@ -202,7 +217,7 @@ impl Pattern {
                 })
             }
             Form::Glob(glob) => glob_takes(glob.as_bytes(), name.as_bytes()),
-            Form::Regex(regex) => regex.is_match(name.as_bytes()),
+            Form::Regex(regex) => regex.takes(name),
         }
     }
 }
@@ -222,7 +237,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 /// Whether a character may be in an exact name or a glob. Those beyond ASCII are left to IDNA.
-fn is_host_or_star(c: char) -> bool {
+pub(super) fn is_host_or_star(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*') || !c.is_ascii()
 }
 
@@ -276,12 +291,14 @@ fn ascii(text: &str) -> Result<String, BadPattern> {
     Ok(labels.join("."))
 }
 
-/// Reads a regular expression.
-fn regex(text: &str) -> Result<Form, BadPattern> {
+/// Reads a regular expression. That for names is left to the table.
+fn regex(text: &str, names: bool) -> Result<Form, BadPattern> {
     // By itself first: `a)(b` must not become sound by what is put around it.
     compile(text).map_err(|error| bad_regex(text, &error))?;
     let anchored = format!("^(?:{text})$");
-    compile(&anchored).map(Form::Regex).map_err(|error| bad_regex(text, &error))
+    let compiled = compile(&anchored).map_err(|error| bad_regex(text, &error))?;
+    let compiled = if names { OnceLock::new() } else { OnceLock::from(Some(compiled)) };
+    Ok(Form::Regex(Arc::new(Expression { text: anchored.into(), compiled })))
 }
 
 fn compile(text: &str) -> Result<Regex, regex::Error> {
@@ -381,7 +398,7 @@ impl NameTable {
                     table.suffixes.entry(Box::from(&**suffix)).or_default().push(index);
                 }
                 Form::Glob(glob) => rest.push((index, expression(glob))),
-                Form::Regex(regex) => rest.push((index, regex.as_str().to_owned())),
+                Form::Regex(regex) => rest.push((index, regex.text.to_string())),
             }
         }
         for chunk in rest.chunks(PATTERN_SET_MAX) {
@@ -506,6 +523,7 @@ fn sets(chunk: &[(u32, String)], into: &mut Vec<Set>) {
         .case_insensitive(true)
         .unicode(false)
         .size_limit(PATTERN_SET_COMPILED_MAX)
+        .dfa_size_limit(PATTERN_SET_CACHE_MAX)
         .build();
     match set {
         Ok(set) => {

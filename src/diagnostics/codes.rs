@@ -134,9 +134,10 @@ codes! {
         "Give one of them another `port`, or send what is not TLS to a target: \
          \"sni\": { \"enabled\": true, \"fallbacks\": { \"notRecognised\": { \"host\": \"web.internal\", \"port\": 80 } } }"
     CLAIMED_TWICE "E135" Error "two services claim the same names with other TLS settings"
-        "Two services of an address have a rule with the same pattern and the same further \
-         conditions, but do something else with TLS: another mode, another client authentication, \
-         or other authorities. Which of them holds must not depend on the order in the file."
+        "Two services of an address have a rule with the same pattern, and the same `alpn` and \
+         `sources`, but do something else with TLS: another mode, another client authentication, or \
+         other authorities. Which of them holds must not depend on the order in the file, and \
+         `clientCertificate` cannot decide: a certificate is seen only after TLS was agreed on."
         "Give each name to one service."
     FALLBACK_TWICE "E136" Error "two services of an address have the same fallback"
         "A connection that no rule of the address takes can go to one place only. One service of an \
@@ -216,6 +217,12 @@ codes! {
     FILE_NOTE "I150" Info "a remark about a certificate file"
         "The files were read and are used; something about them is worth knowing."
         "thalweg check -c config.json shows which certificate serves which name"
+
+    TLS_IN_TLS "W124" Warn "TLS inside of TLS"
+        "The service passes TLS through, so what goes to the target is TLS already. With `tls` on the \
+         target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
+         the clients does not understand that; another proxy that ends TLS might."
+        "Remove `tls` from the target: PassThrough is end-to-end encrypted without it."
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."
@@ -232,8 +239,9 @@ codes! {
         "Remove one, unless the double share is meant."
     FORWARD_UNUSED "I122" Info "forwardIfNoMatch has no effect"
         "The service does not route by name (`sni.enabled` is false), so there is nothing that could \
-         fail to match, and `forwardsTo` is not used."
-        "Put the target into `rules`."
+         fail to match, and `forwardsTo` is not used. Or `sni.fallbacks` say something else for \
+         every connection that it would forward."
+        "Put the target into `rules`, or remove the key."
     PATTERN_READ "I123" Info "how a pattern is read"
         "Patterns can be names, globs and regular expressions; this one has been read as said. In a \
          glob `*` is any characters, also dots. A regular expression is about the whole name; in it a \
