@@ -245,3 +245,16 @@ fn record(ahead: &[u8]) -> Result<Option<usize>, Refusal> {
         Err(Refusal::Malformed)
     }
 }
+
+/// For fuzzing: what holds for all bytes.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Progress::Hello(hello) = super::however_cut(bytes, &Progress::More, Reader::read) {
+        assert!(hello.length <= bytes.len().min(HELLO_BYTES_MAX), "covers what it was shown");
+        if let Some(server_name) = hello.server_name {
+            let again = super::name::normalise(server_name.as_bytes());
+            assert_eq!(again, Ok(Some(server_name)), "the one form");
+        }
+        assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()), "protocols have names");
+    }
+}

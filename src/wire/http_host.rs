@@ -190,3 +190,11 @@ fn preface(window: &[u8]) -> Result<Option<Option<Box<str>>>, Refusal> {
         Err(Refusal::NotHttp)
     }
 }
+
+/// For fuzzing: what holds for all bytes.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Progress::Host(Some(host)) = super::however_cut(bytes, &Progress::More, Reader::read) {
+        assert_eq!(super::name::normalise(host.as_bytes()), Ok(Some(host)), "the one form");
+    }
+}
