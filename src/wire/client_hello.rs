@@ -1,5 +1,5 @@
 //! The ClientHello, read incrementally: the records it lies in are put together here, the message is
-//! read in [`message`].
+//! read in `message.rs`.
 //!
 //! The caller keeps what it received and shows all of it each time; the [`Reader`] remembers only
 //! how far it got, so a hello that comes a byte or a record at a time costs no more than a whole one.

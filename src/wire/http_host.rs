@@ -1,5 +1,5 @@
 //! The host of an HTTP/1.x request, read incrementally (RFC 9112). Its lines are cut here and read in
-//! [`line`].
+//! `line.rs`.
 //!
 //! As with a ClientHello, the caller shows all it received each time, and every answer depends on
 //! the bytes alone. Strict where leniency lets two readers see two hosts.
