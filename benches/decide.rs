@@ -11,6 +11,7 @@ use thalweg::config;
 use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
+use thalweg::wire::{client_hello, http_host};
 
 /// A configuration of so many services, each with three targets.
 fn configuration(services: u16) -> String {
@@ -98,5 +99,23 @@ fn reload(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decide, names, reload);
+/// What a client says first, read from one segment.
+fn first_bytes(c: &mut Criterion) {
+    for client in ["openssl-tls12", "curl", "chromium"] {
+        let path = format!("{}/tests/data/hellos/{client}.bin", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).expect("the corpus is there");
+        c.bench_function(&format!("client_hello: {client}, {} bytes", bytes.len()), |b| {
+            b.iter(|| client_hello::Reader::default().read(black_box(&bytes)));
+        });
+    }
+    let head = "GET /a/path?with=a&query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: Mozilla/5.0 \
+        (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\nAccept: text/html,*/*;q=0.8\r\n\
+        Accept-Language: en-GB,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+        Connection: keep-alive\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
+    c.bench_function(&format!("http_host: a browser's head, {} bytes", head.len()), |b| {
+        b.iter(|| http_host::Reader::default().read(black_box(head.as_bytes())));
+    });
+}
+
+criterion_group!(benches, decide, names, first_bytes, reload);
 criterion_main!(benches);

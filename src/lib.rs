@@ -25,7 +25,7 @@
 //! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, events' writer, systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path |
-//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`] |
+//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |

@@ -214,10 +214,6 @@ codes! {
          soon or has expired, two serve the same name, or a pair in a directory is broken and was \
          left out (a running proxy keeps the pair it had)."
         "thalweg check -c config.json shows which certificate serves which name"
-    FILE_NOTE "I150" Info "a remark about a certificate file"
-        "The files were read and are used; something about them is worth knowing."
-        "thalweg check -c config.json shows which certificate serves which name"
-
     TLS_IN_TLS "W124" Warn "TLS inside of TLS"
         "The service passes TLS through, so what goes to the target is TLS already. With `tls` on the \
          target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
@@ -230,6 +226,9 @@ codes! {
     MORE_FAULTS "I100" Info "more faults than are shown"
         "The search for faults of shape stopped after 200. Most of them probably have the same cause."
         "Mend what is shown and check again."
+    FILE_NOTE "I150" Info "a remark about a certificate file"
+        "The files were read and are used; something about them is worth knowing."
+        "thalweg check -c config.json shows which certificate serves which name"
     DOMAIN_UNUSED "I120" Info "domain has no effect"
         "The service does not route by name, so the patterns of its rules are not looked at. If its \
          rules have no other conditions, the targets of all of them are used in turn."
