@@ -16,6 +16,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 
+use super::identity::sha256;
 use super::problem::Problem;
 use super::provider::provider;
 use super::store::{Entry, Resolver, Store, now};
@@ -86,6 +87,7 @@ impl Material {
             before,
             now: now(),
             problems,
+            failed: HashMap::new(),
             material: Self { store: Arc::new(store), ..Self::default() },
         };
         for source in certificates {
@@ -240,7 +242,17 @@ struct Loading<'a> {
     before: Option<&'a Material>,
     now: i64,
     problems: Vec<Problem>,
+    /// What could not be read, so that it is tried and told once.
+    failed: HashMap<(Kind, PathBuf), Problem>,
     material: Material,
+}
+
+/// What a file is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Authorities,
+    RevocationLists,
+    Pair,
 }
 
 impl Loading<'_> {
@@ -255,146 +267,162 @@ impl Loading<'_> {
         self.names(&pair.key_file);
     }
 
-    /// What was read, else what was read before, else nothing and an error.
-    fn keep<T>(&mut self, read: Result<T, Problem>, before: Option<T>) -> Option<T> {
-        match (read, before) {
-            (Ok(read), _) => Some(read),
+    /// What can be read, else what was read before, else the error, which is reported once.
+    fn keep<T>(
+        &mut self,
+        (kind, path): (Kind, &Path),
+        read: impl FnOnce() -> Result<T, Problem>,
+        before: Option<T>,
+    ) -> Result<T, Problem> {
+        if let Some(problem) = self.failed.get(&(kind, path.to_owned())) {
+            return Err(problem.clone());
+        }
+        match (read(), before) {
+            (Ok(read), _) => Ok(read),
             (Err(problem), Some(before)) => {
                 self.problems.push(problem.kept());
-                Some(before)
+                Ok(before)
             }
             (Err(problem), None) => {
-                self.problems.push(problem);
-                None
+                self.problems.push(problem.clone());
+                self.failed.insert((kind, path.to_owned()), problem.clone());
+                Err(problem)
             }
         }
     }
 
-    fn authorities(&mut self, path: &Path) -> Option<Arc<Authorities>> {
-        if self.material.paths.contains(path)
-            && let Some(known) = self.material.authorities.get(path)
-        {
-            return Some(Arc::clone(known));
+    fn authorities(&mut self, path: &Path) -> Result<Arc<Authorities>, Problem> {
+        if let Some(known) = self.material.authorities.get(path) {
+            return Ok(Arc::clone(known));
         }
         self.names(path);
         let before = self.before.and_then(|before| before.authorities.get(path).cloned());
-        let file = self.keep(Authorities::read(path).map(Arc::new), before)?;
+        let read = || Authorities::read(path).map(Arc::new);
+        let file = self.keep((Kind::Authorities, path), read, before)?;
         file.remarks(path, self.now, &mut self.problems);
         self.material.authorities.insert(path.to_owned(), Arc::clone(&file));
-        Some(file)
+        Ok(file)
     }
 
-    fn crls(&mut self, path: &Path) -> Option<Arc<RevocationLists>> {
+    fn crls(&mut self, path: &Path) -> Result<Arc<RevocationLists>, Problem> {
         if let Some(known) = self.material.crls.get(path) {
-            return Some(Arc::clone(known));
+            return Ok(Arc::clone(known));
         }
         self.names(path);
         let before = self.before.and_then(|before| before.crls.get(path).cloned());
-        let file = self.keep(RevocationLists::read(path).map(Arc::new), before)?;
+        let read = || RevocationLists::read(path).map(Arc::new);
+        let file = self.keep((Kind::RevocationLists, path), read, before)?;
         file.remarks(path, self.now, &mut self.problems);
         self.material.crls.insert(path.to_owned(), Arc::clone(&file));
-        Some(file)
+        Ok(file)
     }
 
-    fn pair(&mut self, pair: &KeyPair) -> Option<Arc<Entry>> {
+    fn pair(&mut self, pair: &KeyPair) -> Result<Arc<Entry>, Problem> {
         if let Some(known) = self.material.pairs.get(pair) {
-            return Some(Arc::clone(known));
+            return Ok(Arc::clone(known));
         }
         self.names_pair(pair);
         let before = self.before.and_then(|before| before.pairs.get(pair).cloned());
-        let entry = self.keep(Entry::read(pair, before.as_ref()), before)?;
+        let read = || Entry::read(pair, before.as_ref());
+        let entry = self.keep((Kind::Pair, &pair.cert_file), read, before.clone())?;
         entry.remarks(self.now, &mut self.problems);
         self.material.pairs.insert(pair.clone(), Arc::clone(&entry));
-        Some(entry)
+        Ok(entry)
     }
 
+    /// Prepares what a service asks of its clients.
     fn clients(&mut self, rules: ClientRules) {
         if self.material.clients.contains_key(&rules) {
             return;
         }
-        let known = self.problems.len();
+        // Every file is looked at, so that all that is wrong is said at once.
         let authorities: Vec<_> =
-            rules.authorities.iter().filter_map(|path| self.authorities(path)).collect();
-        let crls: Vec<_> = rules.crls.iter().filter_map(|path| self.crls(path)).collect();
+            rules.authorities.iter().map(|path| self.authorities(path)).collect();
+        let crls: Vec<_> = rules.crls.iter().map(|path| self.crls(path)).collect();
+        let authorities: Result<Vec<_>, _> = authorities.into_iter().collect();
+        let crls: Result<Vec<_>, _> = crls.into_iter().collect();
+        let clients = match authorities.and_then(|authorities| Ok((authorities, crls?))) {
+            Ok((authorities, crls)) => self.verified_clients(&rules, &authorities, &crls),
+            Err(problem) => Clients { verifier: Err(problem), digest: [0; 32] },
+        };
+        self.material.clients.insert(rules, clients);
+    }
+
+    fn verified_clients(
+        &mut self,
+        rules: &ClientRules,
+        authorities: &[Arc<Authorities>],
+        crls: &[Arc<RevocationLists>],
+    ) -> Clients {
         let mut digest = Sha256::new();
         digest.update([1, u8::from(rules.required)]);
         authorities.iter().for_each(|file| digest.update(file.digest));
         digest.update([0]);
         crls.iter().for_each(|file| digest.update(file.digest));
         let digest = digest.finalize().into();
-        let complete =
-            authorities.len() == rules.authorities.len() && crls.len() == rules.crls.len();
-        let same = self
-            .before
-            .and_then(|before| before.clients.get(&rules))
-            .filter(|before| before.digest == digest && before.verifier.is_ok());
-        let verifier = match same {
-            _ if !complete => Err(self.first_error_since(known)),
+        let before = self.before.and_then(|before| before.clients.get(rules));
+        let verifier = match before.filter(|before| before.digest == digest) {
             Some(before) => before.verifier.clone(),
             None => {
                 let auth = if rules.required { ClientAuth::Need } else { ClientAuth::Want };
                 let roots = Authorities::roots(authorities.iter().map(|file| &**file));
                 let crls: Vec<_> = crls.iter().map(|file| &**file).collect();
                 let made = trust::client_verifier(auth, roots, &crls);
-                made.and_then(|verifier| verifier.ok_or_else(unknown)).inspect_err(|problem| {
-                    self.problems.push(problem.clone());
-                })
+                made.and_then(|verifier| verifier.ok_or_else(unknown))
             }
         };
-        self.material.clients.insert(rules, Clients { verifier, digest });
+        self.problems.extend(verifier.as_ref().err().cloned());
+        Clients { verifier, digest }
     }
 
-    /// Why something is incomplete whose files have just been asked for.
-    fn first_error_since(&self, known: usize) -> Problem {
-        let new = self.problems.iter().skip(known).find(|problem| !problem.kept);
-        new.cloned()
-            .unwrap_or_else(|| Problem::error(Path::new(""), "a file that it needs cannot be used"))
-    }
-
+    /// Prepares how a target is spoken to.
     fn target(&mut self, upstream: &UpstreamTls) {
         let key = nameless(upstream);
         if self.material.targets.contains_key(&key) {
             return;
         }
-        let known = self.problems.len();
         let authorities = upstream.ca_file.as_deref().map(|path| self.authorities(path));
         let pair = upstream.client_certificate.as_ref().map(|pair| self.pair(pair));
+        let files = authorities.transpose().and_then(|file| Ok((file, pair.transpose()?)));
+        let target = match files {
+            Ok((authorities, pair)) => self.verified_target(&key, authorities, pair),
+            Err(problem) => Target { config: Err(problem), digest: [0; 32] },
+        };
+        self.material.targets.insert(key, target);
+    }
+
+    fn verified_target(
+        &mut self,
+        key: &UpstreamTls,
+        authorities: Option<Arc<Authorities>>,
+        pair: Option<Arc<Entry>>,
+    ) -> Target {
         let mut digest = Sha256::new();
         digest.update([2, u8::from(key.pin_only), u8::from(key.insecure)]);
-        for pin in &key.pins {
-            digest.update(pin);
-        }
-        if let Some(Some(file)) = &authorities {
+        key.pins.iter().for_each(|pin| digest.update(pin));
+        if let Some(file) = &authorities {
             digest.update([3]);
             digest.update(file.digest);
         }
-        if let Some(Some(pair)) = &pair {
+        if let Some(pair) = &pair {
             digest.update([4]);
-            pair.key.cert.iter().for_each(|der| digest.update(super::identity::sha256(der)));
+            pair.key.cert.iter().for_each(|der| digest.update(sha256(der)));
         }
         let digest = digest.finalize().into();
-        let same = self
-            .before
-            .and_then(|before| before.targets.get(&key))
-            .filter(|before| before.digest == digest && before.config.is_ok());
-        let config = match (authorities, pair, same) {
-            (Some(None), _, _) | (_, Some(None), _) => Err(self.first_error_since(known)),
-            (_, _, Some(before)) => before.config.clone(),
-            (authorities, pair, None) => {
-                let authorities = authorities.flatten();
-                client_config(&key, authorities.as_deref(), pair.flatten()).inspect_err(|problem| {
-                    self.problems.push(problem.clone());
-                })
-            }
+        let before = self.before.and_then(|before| before.targets.get(key));
+        let config = match before.filter(|before| before.digest == digest) {
+            Some(before) => before.config.clone(),
+            None => client_config(key, authorities.as_deref(), pair.as_deref()),
         };
-        self.material.targets.insert(key, Target { config, digest });
+        self.problems.extend(config.as_ref().err().cloned());
+        Target { config, digest }
     }
 }
 
 fn client_config(
     upstream: &UpstreamTls,
     authorities: Option<&Authorities>,
-    pair: Option<Arc<Entry>>,
+    pair: Option<&Entry>,
 ) -> Result<Arc<ClientConfig>, Problem> {
     let verifier = trust::server_verifier(upstream, || match authorities {
         Some(file) => Ok(Authorities::roots([file])),

@@ -512,14 +512,13 @@ impl Loading<'_> {
                 return;
             }
         };
-        let mut pairs = 0usize;
-        for cert_file in files.iter().filter(|path| is_certificate(path)) {
-            if pairs == limits::CERTIFICATES_PER_DIRECTORY_MAX {
-                let what = format!("only the first {pairs} certificates of it are used");
+        let most = limits::CERTIFICATES_PER_DIRECTORY_MAX;
+        for (at, cert_file) in files.iter().filter(|path| is_certificate(path)).enumerate() {
+            if at == most {
+                let what = format!("only the first {most} certificates of it are used");
                 self.problems.push(Problem::warn(directory, what));
                 break;
             }
-            pairs += 1;
             let apart = cert_file.with_extension("key");
             let key_file = match files.binary_search(&apart) {
                 Ok(_) => apart,
