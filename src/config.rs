@@ -114,7 +114,7 @@ fn material_finding(problem: &Problem) -> Diagnostic {
     };
     let certificates = Place::Root.key("certificates");
     match problem.source {
-        Some(at) => Diagnostic::new(code, &certificates.index(at), problem.to_string()),
-        None => Diagnostic::new(code, &Place::Root, problem.to_string()),
+        Some(at) => Diagnostic::new(code, certificates.index(at), problem.to_string()),
+        None => Diagnostic::new(code, Place::Root, problem.to_string()),
     }
 }
