@@ -11,6 +11,7 @@ use thalweg::config;
 use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
+use thalweg::tls::material::Material;
 use thalweg::wire::{client_hello, http_host};
 
 /// A configuration of so many services, each with three targets.
@@ -32,18 +33,22 @@ fn configuration(services: u16) -> String {
 
 fn snapshot(text: &str) -> Snapshot {
     let checked = config::load_text(text, Path::new("/")).checked.expect("the text is good");
-    Kept::default().snapshot(1, &checked.services, HashSet::new())
+    let material = Material::default();
+    let made = Kept::default().snapshot(1, &checked.services, &material, HashSet::new());
+    made.expect("no certificates are needed").0
 }
 
 fn decide(c: &mut Criterion) {
     let snapshot = snapshot(&configuration(10_000));
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 6000));
     c.bench_function("route: a listener's service among 10,000", |b| {
-        b.iter(|| snapshot.services.get(black_box(&addr)));
+        b.iter(|| snapshot.listeners.get(black_box(&addr)));
     });
-    let service = snapshot.services.get(&addr).expect("port 6000 is among them");
+    let listener = snapshot.listeners.get(&addr).expect("port 6000 is among them");
+    let pool = listener.first.pool(0).expect("a service has a pool");
+
     c.bench_function("pick: round robin over 3 targets", |b| {
-        b.iter(|| pick::order(black_box(&service.pool), &service.state).next());
+        b.iter(|| pick::order(black_box(pool)).next());
     });
     let target = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 5432));
     c.bench_function("connect: is a target one of our 10,000 listeners", |b| {
@@ -95,7 +100,10 @@ fn reload(c: &mut Criterion) {
     });
     let checked = config::load_text(&text, Path::new("/")).checked.expect("the text is good");
     c.bench_function("reload: make the snapshot of 1,000 services", |b| {
-        b.iter(|| Kept::default().snapshot(1, black_box(&checked.services), HashSet::new()));
+        let material = Material::default();
+        b.iter(|| {
+            Kept::default().snapshot(1, black_box(&checked.services), &material, HashSet::new())
+        });
     });
 }
 
