@@ -224,9 +224,9 @@ pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Sum of the names of authorities that clients are told, in bytes; beyond it they are told none
 /// and try what they have. The message has room for 64 KiB.
 pub const AUTHORITY_HINT_BYTES_MAX: usize = 16 << 10;
-/// TLS sessions with targets that can be resumed, kept for each distinct set of upstream TLS
-/// options; about 2 KiB each.
-pub const UPSTREAM_SESSIONS_MAX: usize = 256;
+/// Names of targets whose TLS sessions are kept for resumption, for each distinct set of upstream
+/// TLS options. A name has up to 8 tickets of about 2 KiB, so 16 MiB at most.
+pub const UPSTREAM_SESSIONS_MAX: usize = 1024;
 /// Tickets that a TLS 1.3 client is given after its handshake: one for each of two connections that
 /// it may open next.
 pub const TICKETS_SENT: usize = 2;

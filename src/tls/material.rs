@@ -195,7 +195,7 @@ impl Material {
     /// How to shake hands with a target that was named to [`Material::load`], and the name to ask
     /// for. An IP address is verified but not sent (RFC 6066 §3). Targets that differ in their name
     /// only share one configuration, and it stays the same over reloads that do not concern it, so
-    /// that sessions can be resumed.
+    /// that sessions can be resumed. The sessions are kept behind a lock that is held for a copy.
     ///
     /// # Errors
     /// The name is none, or the target's files could not be used.
@@ -443,3 +443,6 @@ fn client_config(
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests;

@@ -397,7 +397,10 @@ impl Store {
     }
 
     fn lookup(&self, name: &str) -> (Option<&Group>, Option<&Group>) {
-        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let parent = match name.split_once('.') {
+            Some((label, parent)) if !label.is_empty() => Some(parent),
+            _ => None,
+        };
         (self.exact.get(name), parent.and_then(|parent| self.wildcard.get(parent)))
     }
 
@@ -609,3 +612,6 @@ impl ResolvesServerCert for Resolver {
         self.store.resolve(name, hello.signature_schemes())
     }
 }
+
+#[cfg(test)]
+mod tests;
