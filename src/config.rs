@@ -14,6 +14,7 @@ pub mod snapshot;
 pub mod span;
 
 mod check;
+mod coverage;
 mod decode;
 mod fit;
 mod place;
@@ -68,6 +69,7 @@ pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
         Some(checked) => {
             let (material, problems) = load_material(checked, before);
             diagnostics.extend(problems.iter().map(material_finding));
+            coverage::check(checked, &material.store, &mut diagnostics);
             material
         }
         None => Material::default(),

@@ -3,14 +3,14 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::checked::{
-    Address, CertificateSource, Checked, ClientAuth, Rule, Service, Target, Tls,
-};
+use crate::config::checked::{Address, ClientAuth, Rule, Service, Target, Tls};
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
+use crate::tls::store::{Coverage, Entry, Store};
 
 /// Checks a file. Returns the exit code: 0 for a good one, 1 if it has errors.
 pub fn run(file: &Path, json: bool) -> u8 {
@@ -40,10 +40,16 @@ struct Report<'a> {
     services: Vec<Row>,
 }
 
-/// Certificates of one source.
+/// One certificate.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct CertificateRow {
-    source: String,
+    file: String,
+    names: Vec<String>,
+    issuer: String,
+    /// The day on which it expires.
+    not_after: String,
+    sha256: String,
 }
 
 /// One service that would run.
@@ -73,6 +79,9 @@ struct RuleRow {
     read_as: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<String>,
+    /// The file of the certificate that clients are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
     targets: Vec<String>,
 }
 
@@ -91,8 +100,8 @@ fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<(
         errors: count(loaded, Severity::Error),
         warnings: count(loaded, Severity::Warn),
         diagnostics: &loaded.diagnostics,
-        certificates: loaded.checked.as_ref().map(certificates).unwrap_or_default(),
-        services: loaded.checked.as_ref().map(rows).unwrap_or_default(),
+        certificates: certificates(loaded),
+        services: rows(loaded),
     };
     serde_json::to_writer(&mut *out, &report)?;
     writeln!(out)
@@ -114,10 +123,11 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     };
     let services = plural(checked.services.len(), "service");
     writeln!(out, "{file}: good, {services}, {warnings}")?;
-    for row in certificates(checked) {
-        writeln!(out, "  certificates of {}", visible(&row.source))?;
+    for row in certificates(loaded) {
+        let (file, names) = (visible(&row.file), visible(&row.names.join(", ")));
+        writeln!(out, "  certificate {file}: {names}; until {}", row.not_after)?;
     }
-    write_table(out, &rows(checked))
+    write_table(out, &rows(loaded))
 }
 
 /// The services in columns as wide as their widest entry. What a service decides by comes in lines
@@ -139,6 +149,7 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         for rule in &row.rules {
             let mut what = vec![rule.read_as.clone()];
             what.extend(rule.conditions.iter().cloned());
+            what.extend(rule.certificate.iter().map(|file| format!("certificate {file}")));
             let (what, targets) = (what.join("; "), rule.targets.join(", "));
             writeln!(out, "      {} -> {}", visible(&what), visible(&targets))?;
         }
@@ -175,21 +186,55 @@ fn plural(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
-/// Where certificates come from, in the order of the file. This is the place to say which of them
-/// serves which name.
-fn certificates(checked: &Checked) -> Vec<CertificateRow> {
-    let source = |source: &CertificateSource| match source {
-        CertificateSource::Pair(pair) => pair.cert_file.display().to_string(),
-        CertificateSource::Directory(directory) => format!("{}/", directory.display()),
+/// The certificates, in the order in which they are looked at.
+fn certificates(loaded: &Loaded) -> Vec<CertificateRow> {
+    let row = |entry: &Arc<Entry>| CertificateRow {
+        file: entry.files.cert_file.display().to_string(),
+        names: entry.names.iter().map(ToString::to_string).collect(),
+        issuer: entry.issuer.clone(),
+        not_after: date(entry.not_after),
+        sha256: hex(&entry.sha256),
     };
-    checked
-        .certificates
-        .iter()
-        .map(|certificate| CertificateRow { source: source(certificate) })
-        .collect()
+    loaded.material.store.entries().iter().map(row).collect()
 }
 
-fn rows(checked: &Checked) -> Vec<Row> {
+/// A day, as `2027-03-01`.
+fn date(seconds: i64) -> String {
+    let time = x509_parser::time::ASN1Time::from_timestamp(seconds);
+    time.map_or_else(
+        |_| "?".to_owned(),
+        |time| {
+            let at = time.to_datetime();
+            format!("{}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day())
+        },
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The certificate that a service shows for a name, if it is not the default one.
+fn serving(service: &Service, rule: &Rule, store: &Store) -> Option<String> {
+    if !matches!(service.tls, Tls::Enabled(_)) || !service.by_name {
+        return None;
+    }
+    let text = rule.pattern.text().to_ascii_lowercase();
+    let name = match rule.pattern.exact() {
+        Some(name) => name.to_owned(),
+        None => format!("any.{}", text.strip_prefix("*.").filter(|rest| !rest.contains('*'))?),
+    };
+    if matches!(store.covers(&name), Coverage::Default | Coverage::Nothing) {
+        return None;
+    }
+    let key = store.resolve(Some(&name), &[])?;
+    let entry = store.entries().iter().find(|entry| Arc::ptr_eq(&entry.key, &key))?;
+    Some(entry.files.cert_file.display().to_string())
+}
+
+fn rows(loaded: &Loaded) -> Vec<Row> {
+    let Some(checked) = &loaded.checked else { return Vec::new() };
+    let store = &loaded.material.store;
     let row = |service: &Service| {
         let (tls, client_auth, alpn) = match &service.tls {
             Tls::Disabled => ("Disabled", None, &[][..]),
@@ -221,7 +266,14 @@ fn rows(checked: &Checked) -> Vec<Row> {
             client_auth,
             alpn: alpn.iter().map(ToString::to_string).collect(),
             by_name: service.by_name,
-            rules: service.rules.iter().map(rule_row).collect(),
+            rules: service
+                .rules
+                .iter()
+                .map(|rule| RuleRow {
+                    certificate: serving(service, rule, store),
+                    ..rule_row(rule)
+                })
+                .collect(),
             fallbacks: fallbacks.into_iter().filter_map(fallback).collect(),
         }
     };
@@ -243,8 +295,7 @@ fn rule_row(rule: &Rule) -> RuleRow {
             parts.extend(pattern.iter().map(|pattern| format!("{key} {}", pattern.describe())));
         }
         if let Some(digest) = certificate.sha256 {
-            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            parts.push(format!("sha256 {hex}"));
+            parts.push(format!("sha256 {}", hex(&digest)));
         }
         conditions.push(words("clientCertificate", vec![parts.join(", ")]));
     }
@@ -253,6 +304,7 @@ fn rule_row(rule: &Rule) -> RuleRow {
         kind: rule.pattern.kind().name(),
         read_as: rule.pattern.describe(),
         conditions,
+        certificate: None,
         targets: rule.targets.iter().map(describe).collect(),
     }
 }

@@ -209,6 +209,10 @@ codes! {
         "The rule is for clients that offer a protocol (ALPN) which is not among those that the \
          service agrees to. A client that offers only this one is refused in the handshake."
         "Add the protocol to the service's `alpn`, or leave that out: then the rules' are offered."
+    NAME_WITHOUT_CERTIFICATE "W151" Warn "a name without a certificate"
+        "The service ends TLS for this name, and none of the certificates is for it: clients that \
+         verify will turn away. A certificate in a directory is for the names of its subjectAltName."
+        "openssl x509 -in cert.pem -noout -ext subjectAltName"
     FILE_REMARK "W150" Warn "something about a certificate file"
         "The files were read and are used, but somebody should look at them: a certificate expires \
          soon or has expired, two serve the same name, or a pair in a directory is broken and was \
@@ -226,6 +230,10 @@ codes! {
     MORE_FAULTS "I100" Info "more faults than are shown"
         "The search for faults of shape stopped after 200. Most of them probably have the same cause."
         "Mend what is shown and check again."
+    CERTIFICATE_FALLS_SHORT "I151" Info "a wildcard certificate covers less than the pattern"
+        "In a pattern `*` takes any characters, also dots; in a certificate it stands for exactly one \
+         label. Names that are deeper are routed, but no certificate is for them."
+        "Route each level by its own pattern, or have a certificate for *.sub.example.com too."
     FILE_NOTE "I150" Info "a remark about a certificate file"
         "The files were read and are used; something about them is worth knowing."
         "thalweg check -c config.json shows which certificate serves which name"

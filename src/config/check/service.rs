@@ -74,6 +74,7 @@ impl Scope<'_, '_> {
             self.findings.add_with(&BAD_VALUE, &self.place.key("retries"), message, hint);
         }
         let spec = checked::Service {
+            at,
             id: Arc::from(service.id.as_deref()?),
             name: Arc::from(service.name.as_str()),
             listen: self.listeners.of(at)?,
