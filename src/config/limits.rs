@@ -236,3 +236,5 @@ pub const WATCH_QUIET: Duration = Duration::from_millis(300);
 pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at the files where the kernel does not report changes.
 pub const WATCH_POLL: Duration = Duration::from_secs(10);
+/// Between two readings of certificates though no file has changed: what expires is warned of again.
+pub const MATERIAL_REREAD: Duration = Duration::from_secs(12 * 3600);

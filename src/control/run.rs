@@ -148,6 +148,8 @@ async fn serve(
     cores: &mut Cores,
 ) -> Result<(), String> {
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
+    let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
+    let mut reread = tokio::time::interval_at(first, limits::MATERIAL_REREAD);
     loop {
         let due = served.listeners.next_due();
         tokio::select! {
@@ -158,6 +160,7 @@ async fn serve(
             },
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
             Some(()) = changed.recv() => served.reload_material(cores).await,
+            _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {
                 cores.watch();
