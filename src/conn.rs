@@ -18,7 +18,7 @@ pub mod relay;
 pub mod route;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -53,60 +53,76 @@ pub async fn serve(core: Rc<Core>, live: Rc<Live>, client: Sock, panics: bool) {
     }
 }
 
-/// The steps, in order. What only some connections need is boxed: an idle plain connection must not
-/// carry the room for a handshake.
+/// The steps, in order. What only some connections need is boxed, by functions that are not async
+/// themselves: an idle plain connection must not carry the room for a handshake.
 async fn path(core: &Rc<Core>, live: &Rc<Live>, client: &Sock, panics: bool) -> Ending {
-    match opened(core, live, client, panics).await {
-        Ok((upstream, opened)) => relay(core, live, client, upstream, opened).await,
-        Err(ending) => ending,
+    let (upstream, prefix, tls) = match opened(core, live, client, panics).await {
+        Ok(opened) => opened,
+        Err(ending) => return ending,
+    };
+    match tls {
+        None => relay::both_ways(core, live, client, upstream, prefix).await,
+        Some(tls) => relay_tls(core, live, client, upstream, prefix, tls).await,
     }
 }
 
-/// Up to a connected target.
+/// TLS with either side, and what the target has said already.
+type Tls = Box<(tls::relay::Sessions, Box<[u8]>)>;
+
+/// Up to a connected target: it, what was read of the client, and TLS where it is spoken.
 async fn opened(
     core: &Rc<Core>,
     live: &Rc<Live>,
     client: &Sock,
     panics: bool,
-) -> Result<(Reached, Option<Box<Opened>>), Ending> {
+) -> Result<(Sock, Box<[u8]>, Option<Tls>), Ending> {
     admit::process(core)?;
     assert!(!panics, "injected into a connection");
-    let opened = if live.listener.needs == Needs::Nothing {
+    let mut opened = None;
+    if live.listener.needs == Needs::Nothing {
         open::at_once(core, live)?;
-        None
     } else {
         if !live.listener.is_shared() {
             admit::service(live)?;
         }
-        Some(Box::new(Box::pin(open::open(core, live, client)).await?))
-    };
+        opened = Some(open_boxed(core, live, client).await?);
+    }
     admit::service(live)?;
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
     let order = pick::order(pool);
-    let upstream = connect::first_that_answers(core, live, pool, order, opened.as_deref()).await?;
-    Ok((upstream, opened))
-}
-
-async fn relay(
-    core: &Core,
-    live: &Live,
-    client: &Sock,
-    upstream: Reached,
-    opened: Option<Box<Opened>>,
-) -> Ending {
-    let Reached { socket, tls } = upstream;
-    let Opened { prefix, session, .. } = opened.map(|opened| *opened).unwrap_or_default();
-    if session.is_none() && tls.is_none() {
-        return relay::both_ways(core, live, client, socket, prefix).await;
+    let Reached { socket, tls } =
+        connect::first_that_answers(core, live, pool, order, opened.as_deref()).await?;
+    let opened = opened.map(|opened| *opened).unwrap_or_default();
+    if opened.session.is_none() && tls.is_none() {
+        return Ok((socket, opened.prefix, None));
     }
     let (upstream, greeting) = tls.map_or((None, Box::default()), |tls| {
         let (session, greeting) = *tls;
         (Some(session), greeting)
     });
-    let sessions = tls::relay::Sessions { client: session.map(|session| *session), upstream };
-    let prefixes = [prefix, greeting];
-    Box::pin(tls::relay::both_ways(core, live, client, socket, sessions, prefixes)).await
+    let sessions = tls::relay::Sessions { client: opened.session.map(|it| *it), upstream };
+    Ok((socket, opened.prefix, Some(Box::new((sessions, greeting)))))
+}
+
+fn open_boxed<'a>(
+    core: &'a Rc<Core>,
+    live: &'a Live,
+    client: &'a Sock,
+) -> Pin<Box<dyn Future<Output = Result<Box<Opened>, Ending>> + 'a>> {
+    Box::pin(async move { open::open(core, live, client).await.map(Box::new) })
+}
+
+fn relay_tls<'a>(
+    core: &'a Core,
+    live: &'a Live,
+    client: &'a Sock,
+    upstream: Sock,
+    prefix: Box<[u8]>,
+    tls: Tls,
+) -> Pin<Box<dyn Future<Output = Ending> + 'a>> {
+    let (sessions, greeting) = *tls;
+    Box::pin(tls::relay::both_ways(core, live, client, upstream, sessions, [prefix, greeting]))
 }
 
 /// Runs a step that waits, unless the connection is cut meanwhile.

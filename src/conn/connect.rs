@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,10 +59,7 @@ pub async fn first_that_answers(
                 if target.tls.is_none() && !(by_postgres && passes_through(opened)) {
                     Ok(Reached { socket, tls: None })
                 } else {
-                    let greeting = greet(core, live, target, socket, opened);
-                    Box::pin(unless_cut(live, Step::Connect, rt::within(limit, greeting)))
-                        .await?
-                        .unwrap_or(Err(Cause::Timeout))
+                    greet_boxed(core, live, target, socket, opened, limit).await?
                 }
             }
             Err(cause) => Err(cause),
@@ -85,6 +83,22 @@ pub async fn first_that_answers(
 /// Whether the client's own TLS goes on to the target.
 fn passes_through(opened: Option<&Opened>) -> bool {
     opened.is_some_and(|opened| opened.session.is_none())
+}
+
+/// [`greet`] within a limit; boxed, for the room of a handshake is not every connection's.
+fn greet_boxed<'a>(
+    core: &'a Rc<Core>,
+    live: &'a Live,
+    target: &'a Target,
+    socket: Sock,
+    opened: Option<&'a Opened>,
+    limit: Duration,
+) -> Pin<Box<dyn Future<Output = Result<Result<Reached, Cause>, Ending>> + 'a>> {
+    let greeting = rt::within(limit, greet(core, live, target, socket, opened));
+    Box::pin(async move {
+        let greeted = unless_cut(live, Step::Connect, greeting).await?;
+        Ok(greeted.unwrap_or(Err(Cause::Timeout)))
+    })
 }
 
 /// Asks the target for TLS: first in PostgreSQL's way where the client did, then by a handshake

@@ -17,7 +17,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -43,7 +43,9 @@ pub async fn both_ways(
     let up =
         Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
     let down = up.reversed();
-    let end = until_end(live, up.pump(prefix), down.pump(Box::default())).await;
+    // Pinned here: what is handed over by value would be kept twice.
+    let (up, down) = (pin!(up.pump(prefix)), pin!(down.pump(Box::default())));
+    let end = until_end(live, up, down).await;
     wind_up(live, client, &upstream, end).await
 }
 
@@ -117,11 +119,9 @@ impl Shared {
 /// Runs both directions until both have ended, one has failed, or somebody asks for the end.
 pub(crate) async fn until_end(
     live: &Live,
-    up: impl Future<Output = Result<(), Fault>>,
-    down: impl Future<Output = Result<(), Fault>>,
+    mut up: Pin<&mut impl Future<Output = Result<(), Fault>>>,
+    mut down: Pin<&mut impl Future<Output = Result<(), Fault>>>,
 ) -> End {
-    let mut up = pin!(up);
-    let mut down = pin!(down);
     let (mut up_end, mut down_end) = (None, None);
     let mut first = Side::Client;
     poll_fn(|cx| {
@@ -191,7 +191,9 @@ impl Flow<'_> {
         // with its connect, and a short answer's FIN comes with the answer.
         let mut look_again = self.source == Side::Upstream;
         if !prefix.is_empty() {
-            self.send_all(prefix).await?;
+            if let Some(rest) = self.send_now(prefix)? {
+                self.send_rest(rest).await?;
+            }
             look_again = false;
             let _ = self.from.readable().await;
         } else if look_again {
@@ -267,17 +269,14 @@ impl Flow<'_> {
         })
     }
 
-    /// Sends what was read before the relay began.
-    pub(crate) async fn send_all(&self, bytes: Box<[u8]>) -> Result<(), Fault> {
+    /// Sends what was read before the relay began; what the receiver did not take comes back.
+    pub(crate) fn send_now(&self, bytes: Box<[u8]>) -> Result<Option<Box<[u8]>>, Fault> {
         match socket::send(self.to.fd(), &bytes) {
             Ok(sent) => {
                 self.moved(sent);
-                match bytes.get(sent..) {
-                    Some([]) | None => Ok(()),
-                    Some(rest) => self.send_rest(rest.into()).await,
-                }
+                Ok(bytes.get(sent..).filter(|rest| !rest.is_empty()).map(Into::into))
             }
-            Err(error) if socket::would_block(&error) => self.send_rest(bytes).await,
+            Err(error) if socket::would_block(&error) => Ok(Some(bytes)),
             Err(error) => Err(self.sink_failed(&error)),
         }
     }

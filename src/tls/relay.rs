@@ -13,6 +13,7 @@
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
+use std::pin::pin;
 
 use super::session::{self, Session};
 use crate::config::limits;
@@ -54,7 +55,8 @@ pub async fn both_ways(
         TlsFlow { flow: flow.reversed(), from: upstream_tls.as_ref(), to: client_tls.as_ref() };
     let up = TlsFlow { flow, from: client_tls.as_ref(), to: upstream_tls.as_ref() };
     let [from_client, from_upstream] = prefixes;
-    let end = until_end(live, up.pump(from_client), down.pump(from_upstream)).await;
+    let (up, down) = (pin!(up.pump(from_client)), pin!(down.pump(from_upstream)));
+    let end = until_end(live, up, down).await;
     wind_up(live, client, &upstream, end).await
 }
 
@@ -319,7 +321,12 @@ impl TlsFlow<'_> {
 
     /// Sends what was read before the relay began.
     async fn send_prefix(&self, prefix: Box<[u8]>) -> Result<(), Fault> {
-        let Some(to) = self.to else { return self.flow.send_all(prefix).await };
+        let Some(to) = self.to else {
+            return match self.flow.send_now(prefix)? {
+                Some(rest) => self.flow.send_rest(rest).await,
+                None => Ok(()),
+            };
+        };
         let mut left: &[u8] = &prefix;
         while !left.is_empty() {
             let (now, later) = left.split_at(left.len().min(limits::SCRATCH_BYTES));
