@@ -8,8 +8,11 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use thalweg::config;
+use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
+use thalweg::tls::material::Material;
+use thalweg::wire::{client_hello, http_host};
 
 /// A configuration of so many services, each with three targets.
 fn configuration(services: u16) -> String {
@@ -30,22 +33,63 @@ fn configuration(services: u16) -> String {
 
 fn snapshot(text: &str) -> Snapshot {
     let checked = config::load_text(text, Path::new("/")).checked.expect("the text is good");
-    Kept::default().snapshot(1, &checked.services, HashSet::new())
+    let material = Material::default();
+    let made = Kept::default().snapshot(1, &checked.services, &material, HashSet::new());
+    made.expect("no certificates are needed").0
 }
 
 fn decide(c: &mut Criterion) {
     let snapshot = snapshot(&configuration(10_000));
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 6000));
     c.bench_function("route: a listener's service among 10,000", |b| {
-        b.iter(|| snapshot.services.get(black_box(&addr)));
+        b.iter(|| snapshot.listeners.get(black_box(&addr)));
     });
-    let service = snapshot.services.get(&addr).expect("port 6000 is among them");
+    let listener = snapshot.listeners.get(&addr).expect("port 6000 is among them");
+    let pool = listener.first.pool(0).expect("a service has a pool");
+
     c.bench_function("pick: round robin over 3 targets", |b| {
-        b.iter(|| pick::order(black_box(&service.pool), &service.state).next());
+        b.iter(|| pick::order(black_box(pool)).next());
     });
     let target = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 5432));
     c.bench_function("connect: is a target one of our 10,000 listeners", |b| {
         b.iter(|| snapshot.own.contains(black_box(target)));
+    });
+}
+
+/// The patterns of a port, of one kind, and a name that the last of them takes.
+fn patterns(kind: &str, count: usize) -> (Vec<Pattern>, String) {
+    let text = |n: usize| match kind {
+        "exact" => format!("host-{n}.example.com"),
+        "suffix" => format!("*.zone-{n}.example.com"),
+        _ => format!(".*-{n}[.]example[.]com"),
+    };
+    let patterns = (0..count).map(|n| Pattern::of_names(&text(n)).expect("a pattern")).collect();
+    let last = count - 1;
+    let name = match kind {
+        "suffix" => format!("a.b.zone-{last}.example.com"),
+        _ => format!("host-{last}.example.com"),
+    };
+    (patterns, name)
+}
+
+fn names(c: &mut Criterion) {
+    for kind in ["exact", "suffix", "regex"] {
+        for count in [10, 1_000, 10_000] {
+            let (patterns, name) = patterns(kind, count);
+            let table = NameTable::new(&patterns);
+            let name = Some(name.as_str());
+            assert_eq!(table.first(name, |_| true), Some(count - 1));
+            c.bench_function(&format!("names: the last of {count} {kind}, in the table"), |b| {
+                b.iter(|| table.first(black_box(name), |_| true));
+            });
+            c.bench_function(&format!("names: the last of {count} {kind}, one by one"), |b| {
+                b.iter(|| patterns.iter().position(|pattern| pattern.matches(black_box(name))));
+            });
+        }
+    }
+    let (patterns, _) = patterns("regex", 1_000);
+    c.bench_function("names: make the table of 1,000 regex", |b| {
+        b.iter(|| NameTable::new(black_box(&patterns)));
     });
 }
 
@@ -56,9 +100,30 @@ fn reload(c: &mut Criterion) {
     });
     let checked = config::load_text(&text, Path::new("/")).checked.expect("the text is good");
     c.bench_function("reload: make the snapshot of 1,000 services", |b| {
-        b.iter(|| Kept::default().snapshot(1, black_box(&checked.services), HashSet::new()));
+        let material = Material::default();
+        b.iter(|| {
+            Kept::default().snapshot(1, black_box(&checked.services), &material, HashSet::new())
+        });
     });
 }
 
-criterion_group!(benches, decide, reload);
+/// What a client says first, read from one segment.
+fn first_bytes(c: &mut Criterion) {
+    for client in ["openssl-tls12", "curl", "chromium"] {
+        let path = format!("{}/tests/data/hellos/{client}.bin", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).expect("the corpus is there");
+        c.bench_function(&format!("client_hello: {client}, {} bytes", bytes.len()), |b| {
+            b.iter(|| client_hello::Reader::default().read(black_box(&bytes)));
+        });
+    }
+    let head = "GET /a/path?with=a&query HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: Mozilla/5.0 \
+        (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\nAccept: text/html,*/*;q=0.8\r\n\
+        Accept-Language: en-GB,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+        Connection: keep-alive\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
+    c.bench_function(&format!("http_host: a browser's head, {} bytes", head.len()), |b| {
+        b.iter(|| http_host::Reader::default().read(black_box(head.as_bytes())));
+    });
+}
+
+criterion_group!(benches, decide, names, first_bytes, reload);
 criterion_main!(benches);

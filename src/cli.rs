@@ -15,7 +15,7 @@ use crate::config::span::Span;
 use crate::control::run;
 use crate::io::system;
 
-/// A TCP proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
+/// A TCP and TLS proxy: one pinned io_uring thread per core, zero-copy, reloaded live.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "\

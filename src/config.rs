@@ -14,6 +14,7 @@ pub mod snapshot;
 pub mod span;
 
 mod check;
+mod coverage;
 mod decode;
 mod fit;
 mod place;
@@ -25,8 +26,9 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostics::{BAD_FILE, Diagnostic, FILE_REMARK, MORE_FAULTS};
-use crate::tls::material::{Material, Problem};
+use crate::diagnostics::{BAD_FILE, Diagnostic, FILE_NOTE, FILE_REMARK, MORE_FAULTS, Severity};
+use crate::tls::material::Material;
+use crate::tls::problem::Problem;
 use checked::{Checked, Service, Tls};
 use place::Place;
 
@@ -67,6 +69,7 @@ pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
         Some(checked) => {
             let (material, problems) = load_material(checked, before);
             diagnostics.extend(problems.iter().map(material_finding));
+            coverage::check(checked, &material.store, &mut diagnostics);
             material
         }
         None => Material::default(),
@@ -106,7 +109,14 @@ fn finish(checked: Option<Checked>, material: Material, mut found: Vec<Diagnosti
 }
 
 fn material_finding(problem: &Problem) -> Diagnostic {
-    let code = if problem.is_fatal() { &BAD_FILE } else { &FILE_REMARK };
-    let place = Place::Root;
-    Diagnostic::new(code, &place, problem.to_string())
+    let code = match problem.severity {
+        Severity::Error => &BAD_FILE,
+        Severity::Warn => &FILE_REMARK,
+        Severity::Info => &FILE_NOTE,
+    };
+    let certificates = Place::Root.key("certificates");
+    match problem.source {
+        Some(at) => Diagnostic::new(code, certificates.index(at), problem.to_string()),
+        None => Diagnostic::new(code, Place::Root, problem.to_string()),
+    }
 }

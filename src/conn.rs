@@ -84,8 +84,7 @@ async fn opened(
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
     let order = pick::order(pool);
-    let upstream =
-        connect::first_that_answers(core, live, pool, order, opened.as_deref()).await?;
+    let upstream = connect::first_that_answers(core, live, pool, order, opened.as_deref()).await?;
     Ok((upstream, opened))
 }
 

@@ -8,3 +8,4 @@ pub mod notify;
 pub mod reload;
 pub mod resolve;
 pub mod run;
+pub mod watch;

@@ -14,19 +14,20 @@
 //! ```
 //!
 //! # The path of a connection
-//! [`accept`] → [`conn::admit`] → [`conn::route`] → [`conn::pick`] → [`conn::connect`] →
-//! [`conn::relay`] → [`conn::account`]; [`conn::serve`] is the story. Each step returns what the next needs
-//! or an [`Ending`](conn::ending::Ending), and exactly one ending reaches the account.
+//! [`accept`] → [`conn::admit`] → [`conn::open`] ([`conn::peek`], [`conn::route`], and
+//! [`tls::handshake`] where TLS ends here) → [`conn::pick`] → [`conn::connect`] → [`conn::relay`] or
+//! [`tls::relay`] → [`conn::account`]; [`conn::serve`] is the story. Each step returns what the next
+//! needs or an [`Ending`](conn::ending::Ending), and exactly one ending reaches the account.
 //!
 //! # Where things live
 //! | room | what |
 //! | --- | --- |
 //! | [`cli`] | one file per command |
-//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, events' writer, systemd |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, watched files ([`control::watch`]), events' writer, systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path |
-//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`] |
-//! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]) |
+//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`]; host names in one form ([`wire::name`]) |
+//! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
@@ -42,8 +43,10 @@
 //! - A change is applied only after everything in it that can fail has succeeded.
 //!
 //! # Words
-//! *service*, *listener* (one socket set on an address), *rule*, *target*, *snapshot*, *core*, *client* and
-//! *upstream* (the two sides; directions *up* and *down*), *ending*, *drain*.
+//! *service*, *listener* (one socket set on an address, and the services that share it), *rule*, *pool*
+//! (the targets of one rule), *target*, *snapshot*, *core*, *client* and *upstream* (the two sides;
+//! directions *up* and *down*), *hello* (ClientHello), *prefix* (bytes read before the target was
+//! chosen), *session* (an established TLS connection with one side), *ending*, *drain*.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(

@@ -3,12 +3,14 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::checked::{Address, Service, Target};
+use crate::config::checked::{Address, ClientAuth, Rule, Service, Target, Tls};
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
+use crate::tls::store::{Coverage, Entry, Store};
 
 /// Checks a file. Returns the exit code: 0 for a good one, 1 if it has errors.
 pub fn run(file: &Path, json: bool) -> u8 {
@@ -34,16 +36,61 @@ struct Report<'a> {
     errors: usize,
     warnings: usize,
     diagnostics: &'a [Diagnostic],
+    certificates: Vec<CertificateRow>,
     services: Vec<Row>,
+}
+
+/// One certificate.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CertificateRow {
+    file: String,
+    names: Vec<String>,
+    issuer: String,
+    /// The day on which it expires.
+    not_after: String,
+    sha256: String,
 }
 
 /// One service that would run.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Row {
     id: String,
     name: String,
     listen: String,
+    tls: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_auth: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alpn: Vec<String>,
+    by_name: bool,
+    rules: Vec<RuleRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fallbacks: Vec<FallbackRow>,
+}
+
+/// One rule of a service.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuleRow {
+    pattern: String,
+    kind: &'static str,
+    read_as: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<String>,
+    /// The file of the certificate that clients are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
     targets: Vec<String>,
+}
+
+/// Where connections go that no rule takes.
+#[derive(Serialize)]
+struct FallbackRow {
+    /// As in `sni.fallbacks`.
+    when: &'static str,
+    target: String,
 }
 
 fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<()> {
@@ -53,6 +100,7 @@ fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<(
         errors: count(loaded, Severity::Error),
         warnings: count(loaded, Severity::Warn),
         diagnostics: &loaded.diagnostics,
+        certificates: certificates(loaded),
         services: rows(loaded),
     };
     serde_json::to_writer(&mut *out, &report)?;
@@ -75,19 +123,59 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     };
     let services = plural(checked.services.len(), "service");
     writeln!(out, "{file}: good, {services}, {warnings}")?;
+    for row in certificates(loaded) {
+        let (file, names) = (visible(&row.file), visible(&row.names.join(", ")));
+        writeln!(out, "  certificate {file}: {names}; until {}", row.not_after)?;
+    }
     write_table(out, &rows(loaded))
 }
 
-/// The services in columns as wide as their widest entry.
+/// The services in columns as wide as their widest entry. What a service decides by comes in lines
+/// of its own; one that decides nothing has its targets on its line.
 fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     let width = |cell: fn(&Row) -> &str| rows.iter().map(|row| cell(row).chars().count()).max();
     let listen = width(|row| &row.listen).unwrap_or(0);
     let id = width(|row| &row.id).unwrap_or(0);
     for row in rows {
-        let targets = row.targets.join(", ");
-        writeln!(out, "  {:listen$}  {:id$}  -> {targets}", row.listen, row.id)?;
+        let head = format!("  {:listen$}  {:id$}  {}", row.listen, visible(&row.id), row.summary());
+        if let ([rule], []) = (&*row.rules, &*row.fallbacks)
+            && !row.by_name
+            && rule.conditions.is_empty()
+        {
+            writeln!(out, "{head} -> {}", visible(&rule.targets.join(", ")))?;
+            continue;
+        }
+        writeln!(out, "{head}")?;
+        for rule in &row.rules {
+            let mut what = vec![rule.read_as.clone()];
+            what.extend(rule.conditions.iter().cloned());
+            what.extend(rule.certificate.iter().map(|file| format!("certificate {file}")));
+            let (what, targets) = (what.join("; "), rule.targets.join(", "));
+            writeln!(out, "      {} -> {}", visible(&what), visible(&targets))?;
+        }
+        for fallback in &row.fallbacks {
+            let FallbackRow { when, target } = fallback;
+            writeln!(out, "      otherwise, {when} -> {}", visible(target))?;
+        }
     }
     Ok(())
+}
+
+impl Row {
+    /// What the service does with TLS and names.
+    fn summary(&self) -> String {
+        let mut summary = format!("tls {}", self.tls);
+        if let Some(auth) = self.client_auth.filter(|auth| *auth != "None") {
+            summary.push_str(", clientAuth ");
+            summary.push_str(auth);
+        }
+        if !self.alpn.is_empty() {
+            summary.push_str(", alpn ");
+            summary.push_str(&visible(&self.alpn.join(" ")));
+        }
+        summary.push_str(if self.by_name { ", by name" } else { "" });
+        summary
+    }
 }
 
 fn count(loaded: &Loaded, severity: Severity) -> usize {
@@ -98,21 +186,134 @@ fn plural(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 
-fn rows(loaded: &Loaded) -> Vec<Row> {
-    let services: &[Service] = loaded.checked.as_ref().map_or(&[], |checked| &checked.services);
-    let row = |service: &Service| Row {
-        id: service.id.to_string(),
-        name: service.name.to_string(),
-        listen: service.listen.to_string(),
-        targets: service.rules.iter().flat_map(|rule| &rule.targets).map(describe).collect(),
+/// The certificates, in the order in which they are looked at.
+fn certificates(loaded: &Loaded) -> Vec<CertificateRow> {
+    let row = |entry: &Arc<Entry>| CertificateRow {
+        file: entry.files.cert_file.display().to_string(),
+        names: entry.names.iter().map(ToString::to_string).collect(),
+        issuer: entry.issuer.clone(),
+        not_after: date(entry.not_after),
+        sha256: hex(&entry.sha256),
     };
-    services.iter().map(row).collect()
+    loaded.material.store.entries().iter().map(row).collect()
 }
 
-/// A target as people write it: `db.internal:5432`, `db.internal/10.0.0.7:5432`, `unix:/run/db.sock`.
+/// A day, as `2027-03-01`.
+fn date(seconds: i64) -> String {
+    let time = x509_parser::time::ASN1Time::from_timestamp(seconds);
+    time.map_or_else(
+        |_| "?".to_owned(),
+        |time| {
+            let at = time.to_datetime();
+            format!("{}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day())
+        },
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The certificate that a service shows for a name, if it is not the default one.
+fn serving(service: &Service, rule: &Rule, store: &Store) -> Option<String> {
+    if !matches!(service.tls, Tls::Enabled(_)) || !service.by_name {
+        return None;
+    }
+    let text = rule.pattern.text().to_ascii_lowercase();
+    let name = match rule.pattern.exact() {
+        Some(name) => name.to_owned(),
+        None => format!("any.{}", text.strip_prefix("*.").filter(|rest| !rest.contains('*'))?),
+    };
+    if matches!(store.covers(&name), Coverage::Default | Coverage::Nothing) {
+        return None;
+    }
+    let key = store.resolve(Some(&name), &[])?;
+    let entry = store.entries().iter().find(|entry| Arc::ptr_eq(&entry.key, &key))?;
+    Some(entry.files.cert_file.display().to_string())
+}
+
+fn rows(loaded: &Loaded) -> Vec<Row> {
+    let Some(checked) = &loaded.checked else { return Vec::new() };
+    let store = &loaded.material.store;
+    let row = |service: &Service| {
+        let (tls, client_auth, alpn) = match &service.tls {
+            Tls::Disabled => ("Disabled", None, &[][..]),
+            Tls::PassThrough => ("PassThrough", None, &[][..]),
+            Tls::Enabled(termination) => {
+                let auth = match termination.client_auth {
+                    ClientAuth::None => "None",
+                    ClientAuth::Want => "Want",
+                    ClientAuth::Need => "Need",
+                };
+                ("Enabled", Some(auth), &*termination.alpn)
+            }
+        };
+        let fallbacks = &service.fallbacks;
+        let fallbacks = [
+            ("noMatch", &fallbacks.no_match),
+            ("noName", &fallbacks.no_name),
+            ("notRecognised", &fallbacks.not_recognised),
+            ("silent", &fallbacks.silent),
+        ];
+        let fallback = |(when, target): (&'static str, &Option<Target>)| {
+            target.as_ref().map(|target| FallbackRow { when, target: describe(target) })
+        };
+        Row {
+            id: service.id.to_string(),
+            name: service.name.to_string(),
+            listen: service.listen.to_string(),
+            tls,
+            client_auth,
+            alpn: alpn.iter().map(ToString::to_string).collect(),
+            by_name: service.by_name,
+            rules: service
+                .rules
+                .iter()
+                .map(|rule| RuleRow {
+                    certificate: serving(service, rule, store),
+                    ..rule_row(rule)
+                })
+                .collect(),
+            fallbacks: fallbacks.into_iter().filter_map(fallback).collect(),
+        }
+    };
+    checked.services.iter().map(row).collect()
+}
+
+fn rule_row(rule: &Rule) -> RuleRow {
+    let words = |key: &str, words: Vec<String>| format!("{key} {}", words.join(" "));
+    let mut conditions = Vec::new();
+    if !rule.alpn.is_empty() {
+        conditions.push(words("alpn", rule.alpn.iter().map(ToString::to_string).collect()));
+    }
+    if !rule.sources.is_empty() {
+        conditions.push(words("sources", rule.sources.iter().map(ToString::to_string).collect()));
+    }
+    if let Some(certificate) = &rule.client_certificate {
+        let mut parts = Vec::new();
+        for (key, pattern) in [("subject", &certificate.subject), ("san", &certificate.san)] {
+            parts.extend(pattern.iter().map(|pattern| format!("{key} {}", pattern.describe())));
+        }
+        if let Some(digest) = certificate.sha256 {
+            parts.push(format!("sha256 {}", hex(&digest)));
+        }
+        conditions.push(words("clientCertificate", vec![parts.join(", ")]));
+    }
+    RuleRow {
+        pattern: rule.pattern.text().to_owned(),
+        kind: rule.pattern.kind().name(),
+        read_as: rule.pattern.describe(),
+        conditions,
+        certificate: None,
+        targets: rule.targets.iter().map(describe).collect(),
+    }
+}
+
+/// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
+/// `db.internal/10.0.0.7:5432 (TLS)`, `unix:/run/db.sock (TLS as db.internal, pinned)`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port, .. } = target;
-    match address {
+    let Target { host, address, port, tls } = target;
+    let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),
         Address::Ip(ip) => {
@@ -120,7 +321,16 @@ fn describe(target: &Target) -> String {
             let literal = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(*ip);
             if literal { bracketed.to_string() } else { format!("{host}/{bracketed}") }
         }
+    };
+    let Some(tls) = tls else { return place };
+    let mut how = String::from("TLS");
+    if !tls.server_name.eq_ignore_ascii_case(host.trim_matches(['[', ']', '.'])) {
+        how.push_str(" as ");
+        how.push_str(&tls.server_name);
     }
+    how.push_str(if tls.pins.is_empty() { "" } else { ", pinned" });
+    how.push_str(if tls.insecure { ", not verified" } else { "" });
+    format!("{place} ({how})")
 }
 
 #[cfg(test)]
@@ -147,15 +357,64 @@ mod tests {
         assert_eq!(
             human,
             format!(
-                "c.json: good, 1 service, 0 warnings\n  [::1]:7000  a  -> {}\n",
+                "c.json: good, 1 service, 0 warnings\n  [::1]:7000  a  tls Disabled -> {}\n",
                 targets.join(", ")
             )
         );
         let expected = serde_json::json!({
             "ok": true, "file": "c.json", "errors": 0, "warnings": 0, "diagnostics": [],
-            "services": [ { "id": "a", "name": "", "listen": "[::1]:7000", "targets": targets } ]
+            "certificates": [],
+            "services": [ {
+                "id": "a", "name": "", "listen": "[::1]:7000", "tls": "Disabled", "byName": false,
+                "rules": [ {
+                    "pattern": "*", "kind": "any", "readAs": "any name, or none", "targets": targets
+                } ]
+            } ]
         });
         assert_eq!(machine, expected);
+    }
+
+    #[test]
+    fn names_conditions_and_tls_are_shown_as_they_were_read() {
+        let (human, machine) = output(
+            r#"{ "certificates": [ { "certFile": "a.pem" }, { "directory": "certs.d" } ],
+                "clientCaFiles": [ "ca.pem" ],
+                "services": [ { "id": "web", "port": 7000, "tls": "Enabled", "clientAuth": "Want",
+                  "sni": { "enabled": true, "forwardIfNoMatch": true, "forwardsTo": { "host": "d" },
+                           "fallbacks": { "silent": { "host": "s", "port": 1 } } },
+                  "rules": [
+                    { "domain": "A.Example.", "alpn": [ "h2" ], "sources": [ "10.0.0.0/8", "::1" ],
+                      "clientCertificate": { "subject": "edge-*" },
+                      "targets": [ { "host": "a", "tls": true } ] },
+                    { "domain": ".*b.*", "targets": [
+                      { "host": "b", "tls": true, "serverName": "c", "insecureSkipVerify": true } ] },
+                    { "domain": "*.example", "targets": [ { "host": "b" } ] } ] } ] }"#,
+        );
+        let summary = human.split_once("c.json: good").map(|(_, summary)| summary);
+        let expected = [
+            ", 1 service, 1 warning",
+            "  certificates of /a.pem",
+            "  certificates of /certs.d/",
+            "  0.0.0.0:7000  web  tls Enabled, clientAuth Want, alpn h2, by name",
+            "      exactly a.example; alpn h2; sources 10.0.0.0/8 ::1/128; clientCertificate subject \
+             glob edge-* -> a:8080 (TLS)",
+            "      regex ^(?:.*b.*)$ -> b:8080 (TLS as c, not verified)",
+            "      glob *.example -> b:8080",
+            "      otherwise, noMatch -> d:8080",
+            "      otherwise, noName -> d:8080",
+            "      otherwise, silent -> s:1",
+            "",
+        ];
+        assert_eq!(summary, Some(&*expected.join("\n")));
+        let service = &machine["services"][0];
+        assert_eq!(service["tls"], "Enabled");
+        assert_eq!(service["clientAuth"], "Want");
+        assert_eq!(service["byName"], true);
+        assert_eq!(service["rules"][0]["pattern"], "A.Example.");
+        assert_eq!(service["rules"][0]["kind"], "exact");
+        assert_eq!(service["rules"][1]["readAs"], "regex ^(?:.*b.*)$");
+        assert_eq!(service["fallbacks"][2]["when"], "silent");
+        assert_eq!(machine["certificates"][1]["source"], "/certs.d/");
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub struct Events {
 /// One service: a listening address, and where its connections go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
+    /// Its place in the file's `services`, for findings.
+    pub at: usize,
     /// `id`: unique in the file.
     pub id: Arc<str>,
     /// `name`; empty when absent.
@@ -274,6 +276,6 @@ pub struct UpstreamTls {
     pub pins: Vec<[u8; 32]>,
     /// `pinOnly`: a pin of the leaf is enough, the chain is not verified.
     pub pin_only: bool,
-    /// `insecureSkipVerify`: nothing is verified.
+    /// `insecureSkipVerify`: no certificate is verified.
     pub insecure: bool,
 }

@@ -183,6 +183,8 @@ pub const PATTERN_COMPILED_MAX: usize = 256 << 10;
 pub const PATTERN_SET_MAX: usize = 64;
 /// Largest compiled set of patterns, in bytes; what is larger is split.
 pub const PATTERN_SET_COMPILED_MAX: usize = 2 << 20;
+/// What a set may remember of the names it has seen, in bytes, for each core that asks at one time.
+pub const PATTERN_SET_CACHE_MAX: usize = 256 << 10;
 /// Longest ALPN protocol name, in bytes (RFC 7301 §3.1).
 pub const ALPN_BYTES_MAX: usize = 255;
 
@@ -204,3 +206,35 @@ pub const POSTGRES_STARTUP_BYTES_MAX: u32 = 10_000;
 pub const POSTGRES_CANCEL_BYTES_MAX: u32 = 12 + 256;
 /// Longest text of an error told to a PostgreSQL client, in bytes: a line or two on a screen.
 pub const POSTGRES_ERROR_BYTES_MAX: usize = 256;
+
+// ---- certificates -----------------------------------------------------------------------------
+
+/// Largest file of certificates or keys read, in bytes. The bundle of all public roots is below
+/// 1 MiB.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Largest revocation list read, in bytes. Large public authorities have lists of some 10 MiB.
+pub const CRL_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Most certificates taken from one directory; one for each of 10,000 services, twice.
+pub const CERTIFICATES_PER_DIRECTORY_MAX: usize = 20_000;
+/// Most certificates in one chain. Public chains have 2 to 4; a whole bundle of roots sent to every
+/// client is a mistake.
+pub const CHAIN_MAX: usize = 10;
+/// How long before its end a certificate is warned about: whoever renews by hand still can.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Sum of the names of authorities that clients are told, in bytes; beyond it they are told none
+/// and try what they have. The message has room for 64 KiB.
+pub const AUTHORITY_HINT_BYTES_MAX: usize = 16 << 10;
+/// Names of targets whose TLS sessions are kept for resumption, for each distinct set of upstream
+/// TLS options. A name has up to 8 tickets of about 2 KiB, so 16 MiB at most.
+pub const UPSTREAM_SESSIONS_MAX: usize = 1024;
+/// Tickets that a TLS 1.3 client is given after its handshake: one for each of two connections that
+/// it may open next.
+pub const TICKETS_SENT: usize = 2;
+/// Files count as changed when nothing has happened to them for this long: a pair is two writes.
+pub const WATCH_QUIET: Duration = Duration::from_millis(300);
+/// … and after this long at the latest, however busy their directory is.
+pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(3);
+/// Between two looks at the files where the kernel does not report changes.
+pub const WATCH_POLL: Duration = Duration::from_secs(10);
+/// Between two readings of certificates though no file has changed: what expires is warned of again.
+pub const MATERIAL_REREAD: Duration = Duration::from_secs(12 * 3600);

@@ -17,12 +17,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder, SetMatchesIntoIter};
 
 use super::limits::{
-    PATTERN_BYTES_MAX, PATTERN_COMPILED_MAX, PATTERN_SET_COMPILED_MAX, PATTERN_SET_MAX,
+    PATTERN_BYTES_MAX, PATTERN_COMPILED_MAX, PATTERN_SET_CACHE_MAX, PATTERN_SET_COMPILED_MAX,
+    PATTERN_SET_MAX,
 };
 
 /// One pattern. Two are equal if they were written alike.
@@ -44,7 +45,21 @@ enum Form {
     Suffix(Arc<str>),
     /// Any other glob, lower case.
     Glob(Arc<str>),
-    Regex(Regex),
+    Regex(Arc<Expression>),
+}
+
+/// A regular expression that is known to compile. Those of a [`NameTable`] are compiled there; by
+/// itself most is never run, so it is compiled when it is.
+struct Expression {
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Expression {
+    fn takes(&self, text: &str) -> bool {
+        let regex = self.compiled.get_or_init(|| compile(&self.text).ok());
+        regex.as_ref().is_some_and(|regex| regex.is_match(text.as_bytes()))
+    }
 }
 
 /// The ways in which a pattern can be read.
@@ -117,13 +132,13 @@ impl Pattern {
         }
         let inner = |name: &str| text.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
         let form = if let Some(inner) = inner("Regex") {
-            regex(inner)?
+            regex(inner, names)?
         } else if let Some(inner) = inner("Wildcard") {
             glob(inner, names)?
         } else if text.chars().all(is_host_or_star) && !text.contains(".*") {
             glob(text, names)?
         } else {
-            regex(text)?
+            regex(text, names)?
         };
         Ok(Self { text: Arc::from(text), form, names })
     }
@@ -150,7 +165,7 @@ impl Pattern {
             Form::Exact(name) => format!("exactly {name}"),
             Form::Suffix(suffix) => format!("glob *.{suffix}"),
             Form::Glob(glob) => format!("glob {glob}"),
-            Form::Regex(regex) => format!("regex {}", regex.as_str()),
+            Form::Regex(regex) => format!("regex {}", regex.text),
         }
     }
 
@@ -174,7 +189,7 @@ impl Pattern {
             Form::Any => "",
             // Only a suffix has no `*`.
             Form::Exact(what) | Form::Suffix(what) | Form::Glob(what) => what,
-            Form::Regex(regex) => regex.as_str(),
+            Form::Regex(regex) => &regex.text,
         };
         (self.kind(), what)
     }
@@ -202,7 +217,7 @@ impl Pattern {
                 })
             }
             Form::Glob(glob) => glob_takes(glob.as_bytes(), name.as_bytes()),
-            Form::Regex(regex) => regex.is_match(name.as_bytes()),
+            Form::Regex(regex) => regex.takes(name),
         }
     }
 }
@@ -222,7 +237,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 /// Whether a character may be in an exact name or a glob. Those beyond ASCII are left to IDNA.
-fn is_host_or_star(c: char) -> bool {
+pub(super) fn is_host_or_star(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '*') || !c.is_ascii()
 }
 
@@ -276,12 +291,14 @@ fn ascii(text: &str) -> Result<String, BadPattern> {
     Ok(labels.join("."))
 }
 
-/// Reads a regular expression.
-fn regex(text: &str) -> Result<Form, BadPattern> {
+/// Reads a regular expression. That for names is left to the table.
+fn regex(text: &str, names: bool) -> Result<Form, BadPattern> {
     // By itself first: `a)(b` must not become sound by what is put around it.
     compile(text).map_err(|error| bad_regex(text, &error))?;
     let anchored = format!("^(?:{text})$");
-    compile(&anchored).map(Form::Regex).map_err(|error| bad_regex(text, &error))
+    let compiled = compile(&anchored).map_err(|error| bad_regex(text, &error))?;
+    let compiled = if names { OnceLock::new() } else { OnceLock::from(Some(compiled)) };
+    Ok(Form::Regex(Arc::new(Expression { text: anchored.into(), compiled })))
 }
 
 fn compile(text: &str) -> Result<Regex, regex::Error> {
@@ -381,7 +398,7 @@ impl NameTable {
                     table.suffixes.entry(Box::from(&**suffix)).or_default().push(index);
                 }
                 Form::Glob(glob) => rest.push((index, expression(glob))),
-                Form::Regex(regex) => rest.push((index, regex.as_str().to_owned())),
+                Form::Regex(regex) => rest.push((index, regex.text.to_string())),
             }
         }
         for chunk in rest.chunks(PATTERN_SET_MAX) {
@@ -506,6 +523,7 @@ fn sets(chunk: &[(u32, String)], into: &mut Vec<Set>) {
         .case_insensitive(true)
         .unicode(false)
         .size_limit(PATTERN_SET_COMPILED_MAX)
+        .dfa_size_limit(PATTERN_SET_CACHE_MAX)
         .build();
     match set {
         Ok(set) => {
@@ -518,5 +536,176 @@ fn sets(chunk: &[(u32, String)], into: &mut Vec<Set>) {
             sets(right, into);
         }
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(text: &str) -> Pattern {
+        Pattern::of_names(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))
+    }
+
+    #[test]
+    fn read_by_the_text_alone() {
+        let table = [
+            ("*", "any name, or none"),
+            ("**", "any name, or none"),
+            ("Wildcard(*)", "any name, or none"),
+            ("db.example.com", "exactly db.example.com"),
+            ("DB_1.Example.COM.", "exactly db_1.example.com"),
+            ("Wildcard(db.internal)", "exactly db.internal"),
+            ("bücher.example", "exactly xn--bcher-kva.example"),
+            ("BÜCHER。example", "exactly xn--bcher-kva.example"),
+            ("*.example.com", "glob *.example.com"),
+            ("*.Bücher.example.", "glob *.xn--bcher-kva.example"),
+            ("db-*", "glob db-*"),
+            ("a***b", "glob a*b"),
+            ("Wildcard(.*read.*)", "glob .*read.*"),
+            (".*read.*", "regex ^(?:.*read.*)$"),
+            ("a.*", "regex ^(?:a.*)$"),
+            ("(a|b)[.]c", "regex ^(?:(a|b)[.]c)$"),
+            ("Regex(db)", "regex ^(?:db)$"),
+            ("Regex(*)", ""),
+            ("regex(db)", "regex ^(?:regex(db))$"),
+            ("a b", "regex ^(?:a b)$"),
+            ("", ""),
+            (".", ""),
+            ("Wildcard()", ""),
+            ("a)(b", ""),
+            ("(a", ""),
+            ("[a", ""),
+            ("(?=a)b", ""),
+            ("(a)\\1", ""),
+            ("((a{1000}){1000}){1000}", ""),
+            ("b*ü.example", ""),
+            ("\u{ad}.example", ""),
+        ];
+        for (text, expected) in table {
+            let read = Pattern::of_names(text).map(|pattern| pattern.describe());
+            assert_eq!(read.clone().unwrap_or_default(), expected, "{text}: {read:?}");
+        }
+        assert!(Pattern::of_names(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn faults_say_what_and_where() {
+        let fault = |text| Pattern::of_names(text).expect_err(text);
+        assert_eq!(
+            fault("ab(c").message,
+            "`ab(c` is not a regular expression: unclosed group (character 3)"
+        );
+        assert!(fault("(?!a).*").hint.is_some_and(|hint| hint.contains("first that matches")));
+        assert!(fault("\\p{L}+").hint.is_some_and(|hint| hint.contains("[a-z0-9]")));
+        assert!(fault("Regex(*.a)").hint.is_some_and(|hint| hint.contains("Wildcard")));
+        assert!(fault("((a{1000}){1000}){1000}").message.contains("too large"));
+    }
+
+    #[test]
+    fn the_whole_name_in_any_case_without_its_dot() {
+        let table = [
+            ("db.example.com", "DB.example.COM.", true),
+            ("db.example.com", "xdb.example.com", false),
+            ("db.example.com", "db.example.com.x", false),
+            ("db.example.com", "dbxexample.com", false),
+            ("*.example.com", "a.b.EXAMPLE.com", true),
+            ("*.example.com", "a.example.com.", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "aexample.com", false),
+            ("db-*.x", "db-1.2.x", true),
+            ("a*b*c", "abbbc", true),
+            ("a*b*c", "acb", false),
+            (".*read.*", "pg-read.example.com", true),
+            (".*read.*", "READ", true),
+            (".*read.*", "write", false),
+            ("a|b", "ab", false),
+            ("a|b", "b", true),
+            ("(?m)a$|x", "a\nb", false),
+            ("bücher.example", "xn--bcher-kva.example", true),
+        ];
+        for (pattern, name, expected) in table {
+            assert_eq!(names(pattern).matches(Some(name)), expected, "{pattern} {name}");
+        }
+        assert!(names("*").matches(None));
+        for pattern in ["a", "*.a", "a*", ".*", "Regex(.*)"] {
+            assert!(!names(pattern).matches(None), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn texts_of_certificates_stay_as_they_are() {
+        let text = |pattern| Pattern::of_text(pattern).expect("sound");
+        assert!(text("Müller").matches(Some("Müller")));
+        assert!(!text("Müller").matches(Some("xn--mller-kva")));
+        assert!(text("Example Inc.").matches(Some("example inc.")));
+        assert!(!text("a.b").matches(Some("a.b.")));
+        assert!(text("spiffe://td/*").kind() == Kind::Regex);
+        assert!(text("Wildcard(spiffe://td/*)").matches(Some("spiffe://td/ns/x")));
+    }
+
+    #[test]
+    fn the_first_that_holds_is_found() {
+        let patterns: Vec<_> =
+            ["b.x", "*.x", ".*a.*", "a.x", "*", "a.x", "*.a.x"].map(names).into();
+        let table = NameTable::new(&patterns);
+        let mut asked = Vec::new();
+        let none = table.first(Some("a.x"), |index| {
+            asked.push(index);
+            false
+        });
+        assert_eq!((none, asked), (None, vec![1, 2, 3, 4, 5]));
+        assert_eq!(table.first(Some("b.x"), |_| true), Some(0));
+        assert_eq!(table.first(Some("c.a.x"), |index| index > 4), Some(6));
+        assert_eq!(table.first(None, |_| true), Some(4));
+        assert_eq!(NameTable::new([]).first(Some("a"), |_| true), None);
+    }
+
+    /// Patterns of few letters, so that many of them meet.
+    fn any_pattern() -> impl Strategy<Value = String> {
+        let label = "[ab]{1,2}";
+        prop_oneof![
+            proptest::collection::vec(label, 1..4).prop_map(|labels| labels.join(".")),
+            proptest::collection::vec(label, 1..3)
+                .prop_map(|labels| format!("*.{}", labels.join("."))),
+            "[ab.*]{1,6}",
+            "(\\.\\*)?[ab]{0,2}(\\.\\*)?[ab|]{0,3}",
+            Just("*".to_owned()),
+        ]
+    }
+
+    proptest! {
+        /// What the table finds is what trying every pattern in order finds, also if the first that
+        /// matches do not hold.
+        #[test]
+        fn the_table_is_the_patterns_in_order(
+            texts in proptest::collection::vec(any_pattern(), 0..200),
+            name in proptest::option::of("[ab]{1,2}(\\.[ab]{1,2}){0,3}|[ab.]{0,8}|\\PC{0,4}"),
+            refused in proptest::collection::hash_set(0_usize..200, 0..150),
+        ) {
+            let patterns: Vec<_> =
+                texts.iter().filter_map(|text| Pattern::of_names(text).ok()).collect();
+            // As the readers of names hand them over.
+            let name = name.map(|name| name.trim_end_matches('.').to_lowercase());
+            let name = name.as_deref();
+            let table = NameTable::new(&patterns);
+            let mut asked = Vec::new();
+            let found = table.first(name, |index| {
+                asked.push(index);
+                !refused.contains(&index)
+            });
+            let mut expected = Vec::new();
+            let slow = (0..patterns.len()).find(|index| {
+                let takes = patterns[*index].matches(name);
+                if takes {
+                    expected.push(*index);
+                }
+                takes && !refused.contains(index)
+            });
+            prop_assert_eq!(found, slow);
+            prop_assert_eq!(asked, expected);
+        }
     }
 }

@@ -18,11 +18,12 @@ use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::{self, Address, Termination, Tls, UpstreamTls};
+use super::checked::{self, Address, Termination, Tls};
 use super::limits;
 use super::pattern::{Kind, NameTable};
 use crate::io::socket::Destination;
-use crate::tls::material::{self, Material, Problem};
+use crate::tls::material::{self, Material};
+use crate::tls::problem::Problem;
 use crate::tls::store::Store;
 
 /// One version of the configuration, as the cores see it.
@@ -293,16 +294,8 @@ pub struct Name {
 /// The keys of the tickets of a service, and for whom they were given out.
 #[derive(Debug)]
 struct Tickets {
-    trust: [u8; 32],
+    realm: [u8; 32],
     keeper: Arc<dyn ProducesTickets>,
-}
-
-/// How TLS is spoken to targets of one kind.
-#[derive(Debug, Clone)]
-struct ClientTls {
-    trust: [u8; 32],
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
 }
 
 /// The ALPN protocol of PostgreSQL's direct TLS (protocol documentation, 55.2.11).
@@ -314,7 +307,6 @@ pub struct Kept {
     services: HashMap<Arc<str>, Arc<ServiceState>>,
     turns: HashMap<(Arc<str>, usize), Arc<AtomicUsize>>,
     tickets: HashMap<Arc<str>, Tickets>,
-    clients: HashMap<UpstreamTls, ClientTls>,
     names: HashMap<Arc<str>, Arc<Name>>,
 }
 
@@ -418,12 +410,12 @@ impl Kept {
         termination: &Termination,
         material: &Material,
     ) -> Result<ServerTls, Problem> {
-        let trust = material.trust_digest(termination);
-        let keeper = match before.tickets.get(id).filter(|tickets| tickets.trust == trust) {
+        let realm = material.ticket_realm(termination);
+        let keeper = match before.tickets.get(id).filter(|tickets| tickets.realm == realm) {
             Some(tickets) => Arc::clone(&tickets.keeper),
             None => material::ticketer()?,
         };
-        self.tickets.insert(Arc::clone(id), Tickets { trust, keeper: Arc::clone(&keeper) });
+        self.tickets.insert(Arc::clone(id), Tickets { realm, keeper: Arc::clone(&keeper) });
         let config = material.server_config(termination, Arc::clone(&keeper))?;
         let postgres = if termination.alpn.is_empty() {
             let alpn = vec![Arc::from(POSTGRES_ALPN)];
@@ -435,26 +427,6 @@ impl Kept {
         Ok(ServerTls { config, postgres, store: Arc::clone(&material.store) })
     }
 
-    /// Sessions with targets can be resumed over reloads, as long as the same targets are trusted.
-    fn target_tls(
-        &mut self,
-        before: &Self,
-        upstream: &UpstreamTls,
-        material: &Material,
-    ) -> Result<TargetTls, Problem> {
-        let trust = material.upstream_digest(upstream);
-        let known = self.clients.get(upstream).or_else(|| before.clients.get(upstream));
-        let client = match known.filter(|client| client.trust == trust) {
-            Some(client) => client.clone(),
-            None => {
-                let (config, name) = material.client_config(upstream)?;
-                ClientTls { trust, config, name }
-            }
-        };
-        self.clients.insert(upstream.clone(), client.clone());
-        Ok(TargetTls { config: client.config, name: client.name })
-    }
-
     fn target(
         &mut self,
         before: &Self,
@@ -463,7 +435,10 @@ impl Kept {
         own: &Own,
     ) -> Result<Target, Problem> {
         let tls = match &target.tls {
-            Some(upstream) => Some(self.target_tls(before, upstream, material)?),
+            Some(upstream) => {
+                let (config, name) = material.client_config(upstream)?;
+                Some(TargetTls { config, name })
+            }
             None => None,
         };
         let addresses = match &target.address {

@@ -4,12 +4,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::checked::{Address, Checked, Cores, IoUring, OnRemoved, Service};
+use super::checked::{
+    Address, Checked, Cores, Fallbacks, IoUring, OnRemoved, Rule, Service, Target, Tls,
+};
+use super::pattern::Pattern;
 use super::{Loaded, load, load_text};
-use crate::diagnostics::{Severity, lookup};
+use crate::diagnostics::{Diagnostic, Severity, lookup};
 
 mod accepted;
+mod names;
+mod ports;
 mod refused;
+mod tls;
 
 /// Checks a text as if it lay in `/etc/thalweg`.
 fn read(text: &str) -> Loaded {
@@ -45,6 +51,33 @@ fn one(members: &str) -> String {
         ", \"rules\": [{\"targets\":[{\"host\":\"db\"}]}]"
     };
     format!("{{\"services\":[{{\"id\":\"a\",\"port\":7000{rules}{comma}{members}}}]}}")
+}
+
+/// A rule without further conditions.
+fn rule(pattern: Pattern, targets: &[Target]) -> Rule {
+    let (alpn, sources) = (Vec::new(), Vec::new());
+    Rule { pattern, alpn, sources, client_certificate: None, targets: targets.into() }
+}
+
+/// A configuration with certificates, an authority for clients and these services: each an id and
+/// members, of which `port` and `rules` have defaults.
+fn with_tls(services: &[(&str, &str)]) -> String {
+    let service = |(id, members): &(&str, &str)| {
+        let port = if members.contains("\"port\"") { "" } else { ", \"port\": 7000" };
+        let rules = if members.contains("\"rules\"") {
+            ""
+        } else {
+            ", \"rules\": [{\"targets\":[{\"host\":\"db\"}]}]"
+        };
+        let comma = if members.is_empty() { "" } else { ", " };
+        format!("{{ \"id\": \"{id}\"{port}{rules}{comma}{members} }}")
+    };
+    let services: Vec<_> = services.iter().map(service).collect();
+    format!(
+        "{{ \"certificates\": [ {{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }} ],\n\
+         \"clientCaFiles\": [ \"ca.pem\" ],\n\"services\": [ {} ] }}",
+        services.join(",\n")
+    )
 }
 
 /// Code and path of every finding that is not a mere remark, in order.

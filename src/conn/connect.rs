@@ -112,8 +112,9 @@ async fn greet(
             live.note(&error.to_string());
             Err(match error {
                 rustls::Error::AlertReceived(_) => Cause::Alert,
-                rustls::Error::InvalidCertificate(_)
-                | rustls::Error::NoCertificatesPresented => Cause::Certificate,
+                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                    Cause::Certificate
+                }
                 _ => Cause::Tls,
             })
         }

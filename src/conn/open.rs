@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
 use rustls::{ProtocolVersion, ServerConfig};
 
 use crate::config::checked::Tls;
@@ -162,17 +163,22 @@ async fn terminate(
             _ => None,
         };
     });
-    if route::wants_certificate(service) {
-        let identity = facts.certificate.as_ref().and_then(Identity::of);
-        match route::settle(service, asked, identity.as_ref()) {
-            Ok(pool) => live.pool.set(pool),
-            Err(cause) => {
-                let mut session = session;
-                session.complain(ALERT_ACCESS_DENIED);
-                farewell(client, session.unsent()).await;
-                return Err(Ending::us(Step::Route, cause));
-            }
-        }
+    let identity = || facts.certificate.as_ref().and_then(Identity::of);
+    // A resumed session verifies no certificate, and a ticket may outlive it.
+    let refused = if facts.resumed && identity().is_some_and(|it| it.expired(UnixTime::now())) {
+        live.note("the certificate has expired since the session began");
+        Some(ALERT_CERTIFICATE_EXPIRED)
+    } else if route::wants_certificate(service) {
+        let settled = route::settle(service, asked, identity().as_ref());
+        settled.map(|pool| live.pool.set(pool)).err().map(|_| ALERT_ACCESS_DENIED)
+    } else {
+        None
+    };
+    if let Some(alert) = refused {
+        let mut session = session;
+        session.complain(alert);
+        farewell(client, session.unsent()).await;
+        return Err(Ending::us(Step::Route, Cause::ClientCertificate));
     }
     Ok(Opened {
         prefix: plain.into(),
@@ -227,6 +233,7 @@ fn failed(live: &Live, failure: &Failure) -> Ending {
 }
 
 const ALERT_HANDSHAKE_FAILURE: u8 = 40;
+const ALERT_CERTIFICATE_EXPIRED: u8 = 45;
 const ALERT_ACCESS_DENIED: u8 = 49;
 const ALERT_DECODE_ERROR: u8 = 50;
 const ALERT_PROTOCOL_VERSION: u8 = 70;

@@ -40,7 +40,8 @@ pub async fn both_ways(
     live.holds(client.fd(), upstream.fd());
     live.touch(core);
     let shared = Shared::default();
-    let up = Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
+    let up =
+        Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
     let down = up.reversed();
     let end = until_end(live, up.pump(prefix), down.pump(Box::default())).await;
     wind_up(live, client, &upstream, end).await
@@ -326,7 +327,9 @@ impl Flow<'_> {
             while pipe.held() > 0 {
                 match pipe.drain(self.to.fd()) {
                     Ok(moved) if moved > 0 => self.moved(moved),
-                    Err(error) if !socket::would_block(&error) => return Err(self.sink_failed(&error)),
+                    Err(error) if !socket::would_block(&error) => {
+                        return Err(self.sink_failed(&error));
+                    }
                     _ => {
                         self.live.stuck(true);
                         let _ = self.to.writable().await;

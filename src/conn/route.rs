@@ -42,9 +42,9 @@ pub fn route(listener: &Listener, asked: &Asked<'_>) -> Result<Choice, Cause> {
         let at = usize::try_from(rule).ok()?;
         Some((service, rule, listener.service(service).spec.rules.get(at)?))
     };
-    let found = listener.names.first(asked.name, |index| {
-        rule_at(index).is_some_and(|(_, _, rule)| meets(rule, asked))
-    });
+    let found = listener
+        .names
+        .first(asked.name, |index| rule_at(index).is_some_and(|(_, _, rule)| meets(rule, asked)));
     if let Some((service, pool, _)) = found.and_then(rule_at) {
         return Ok(Choice { service, pool });
     }
@@ -85,7 +85,11 @@ pub fn settle(
     (0..)
         .zip(&service.spec.rules)
         .find_map(|(at, rule)| fits(rule).then_some(at))
-        .or(if asked.name.is_some() { service.fallbacks.no_match } else { service.fallbacks.no_name })
+        .or(if asked.name.is_some() {
+            service.fallbacks.no_match
+        } else {
+            service.fallbacks.no_name
+        })
         .ok_or(Cause::ClientCertificate)
 }
 

@@ -166,10 +166,7 @@ impl Listeners {
     }
 
     /// Moves addresses that are due to closing; `tell` is called for each.
-    pub fn close_due(
-        &mut self,
-        mut tell: impl FnMut(SocketAddr, Vec<(Arc<ServiceState>, u32)>),
-    ) {
+    pub fn close_due(&mut self, mut tell: impl FnMut(SocketAddr, Vec<(Arc<ServiceState>, u32)>)) {
         let now = Instant::now();
         let (due, leaving) = std::mem::take(&mut self.leaving)
             .into_iter()

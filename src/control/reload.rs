@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::config::checked::{Checked, OnRemoved};
 use crate::config::limits;
@@ -16,10 +16,12 @@ use crate::config::{self};
 use crate::control::cores::Cores;
 use crate::control::events::{self, ToWriter};
 use crate::control::listeners::{BindError, Listeners};
+use crate::control::watch::Watch;
 use crate::control::{notify, resolve};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
-use crate::tls::material::{Material, Problem};
+use crate::tls::material::Material;
+use crate::tls::problem::Problem;
 use crate::worker::{Command, Process};
 
 /// The served configuration and all that belongs to it.
@@ -34,8 +36,12 @@ pub struct Served {
     /// The listening sockets.
     pub listeners: Listeners,
     resolver: resolve::Resolver,
+    watch: Watch,
     retired: Vec<Arc<Snapshot>>,
 }
+
+/// Certificates and trust, and when reading them began.
+pub type Read = (Arc<Material>, SystemTime);
 
 /// What a change did.
 #[derive(Debug, Default)]
@@ -96,8 +102,9 @@ impl Served {
     pub async fn first(
         path: PathBuf,
         checked: Checked,
-        material: Material,
+        material: Read,
         process: Arc<Process>,
+        watch: Watch,
         cores: usize,
     ) -> Result<Self, Refusal> {
         let workers = checked.workers.clone();
@@ -112,9 +119,10 @@ impl Served {
             version: 0,
             listeners: Listeners::default(),
             resolver: resolve::Resolver::default(),
+            watch,
             retired: Vec::new(),
         };
-        served.apply(checked, Arc::new(material), cores, |_, _| {}, |_| {}).await?;
+        served.apply(checked, material, cores, |_, _| {}, |_| {}).await?;
         Ok(served)
     }
 
@@ -163,6 +171,7 @@ impl Served {
     }
 
     async fn try_reload(&mut self, cores: &Cores) -> Result<Change, Refusal> {
+        let since = SystemTime::now();
         let loaded = config::load_after(&self.path, Some(self.material.as_ref()));
         let material = loaded.material;
         let Some(mut checked) = loaded.checked else {
@@ -176,12 +185,13 @@ impl Served {
         if checked == self.checked && material.digest() == self.material.digest() {
             return Ok(Change::default());
         }
-        self.replace(checked, Arc::new(material), cores).await
+        self.replace(checked, (Arc::new(material), since), cores).await
     }
 
     /// Reads the files of certificates and of trust again, for one of them has changed. One that is
     /// broken keeps what it was.
     pub async fn reload_material(&mut self, cores: &Cores) {
+        let since = SystemTime::now();
         let (checked, before) = (self.checked.clone(), Arc::clone(&self.material));
         let read = tokio::task::spawn_blocking(move || {
             config::load_material(&checked, Some(before.as_ref()))
@@ -190,14 +200,14 @@ impl Served {
         for problem in &problems {
             tracing::warn!("certificates: {problem}");
         }
-        if problems.iter().any(Problem::is_fatal) {
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
             tracing::error!("certificates: a file cannot be used: everything stays as it was");
             return;
         }
         if material.digest() == self.material.digest() {
             return;
         }
-        match self.replace(self.checked.clone(), Arc::new(material), cores).await {
+        match self.replace(self.checked.clone(), (Arc::new(material), since), cores).await {
             Ok(_) => tracing::info!(version = self.version, "certificates: replaced"),
             Err(why) => tracing::error!(%why, "certificates: refused, nothing was changed"),
         }
@@ -207,7 +217,7 @@ impl Served {
     async fn replace(
         &mut self,
         checked: Checked,
-        material: Arc<Material>,
+        material: Read,
         cores: &Cores,
     ) -> Result<Change, Refusal> {
         let process = Arc::clone(&self.process);
@@ -231,7 +241,7 @@ impl Served {
     async fn apply(
         &mut self,
         checked: Checked,
-        material: Arc<Material>,
+        material: Read,
         cores: usize,
         listen: impl Fn(SocketAddr, &Listeners),
         close: impl Fn(&(Arc<ServiceState>, u32)),
@@ -242,7 +252,7 @@ impl Served {
         let local = system::local_addresses();
         let version = self.version + 1;
         let (snapshot, kept) =
-            self.kept.snapshot(version, &checked.services, &material, local)?;
+            self.kept.snapshot(version, &checked.services, &material.0, local)?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
         if let Some(to) = &checked.events {
             events::open(&to.file).map_err(|error| Refusal::Events(to.file.clone(), error))?;
@@ -274,6 +284,8 @@ impl Served {
         going.iter().filter(|(addr, _)| wanted.contains_key(addr)).for_each(|(_, end)| close(end));
         self.retired.push(old);
         self.checked = checked;
+        let (material, since) = material;
+        self.watch.follow(material.paths().map(Path::to_owned), since);
         self.material = material;
         Ok(Change { added, removed })
     }

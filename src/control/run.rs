@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, unbounded_channel};
 
 use crate::config::checked::Checked;
 use crate::config::limits;
@@ -19,11 +19,11 @@ use crate::conn::ending::Cause;
 use crate::control::cores::{self, Cores};
 use crate::control::events::{self, ToWriter};
 use crate::control::notify;
-use crate::control::reload::{self, Served};
+use crate::control::reload::{self, Read, Served};
+use crate::control::watch::Watch;
 use crate::io::system;
 use crate::metrics::Counters;
 use crate::rt;
-use crate::tls::material::Material;
 use crate::worker::{Command, Fault, Notice, Process};
 
 /// What `thalweg run` was called with.
@@ -40,6 +40,7 @@ pub struct Options {
 /// # Errors
 /// Why it could not start, or could not go on, in words for the log's last line.
 pub fn run(options: &Options) -> Result<(), String> {
+    let since = SystemTime::now();
     let loaded = config::load(&options.config);
     reload::report(&loaded.diagnostics);
     let Some(checked) = loaded.checked else {
@@ -55,17 +56,13 @@ pub fn run(options: &Options) -> Result<(), String> {
         .thread_name("thalweg-names")
         .build()
         .map_err(|error| format!("the control loop cannot be made: {error}"))?;
-    let result = runtime.block_on(control(options, checked, loaded.material));
+    let result = runtime.block_on(control(options, checked, (Arc::new(loaded.material), since)));
     // A name that is being resolved must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn control(
-    options: &Options,
-    checked: Checked,
-    material: Material,
-) -> Result<(), String> {
+async fn control(options: &Options, checked: Checked, material: Read) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let (engine, without) = rt::choose(checked.workers.io_uring).map_err(|error| {
         format!(
@@ -89,8 +86,10 @@ async fn control(
         fault: Fault::from_environment(),
     });
     let pin = checked.workers.pin;
+    let (watch, mut changed) = Watch::start();
+    let path = options.config.clone();
     let mut served =
-        Served::first(options.config.clone(), checked, material, Arc::clone(&process), cpus.len())
+        Served::first(path, checked, material, Arc::clone(&process), watch, cpus.len())
             .await
             .map_err(|refusal| refusal.to_string())?;
     let (notices, mut inbox) = unbounded_channel();
@@ -111,7 +110,7 @@ async fn control(
     // Nobody may be reading: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
     notify::ready(&served.status());
-    let result = serve(&mut signals, &mut inbox, &mut served, &mut cores).await;
+    let result = serve(&mut signals, &mut inbox, &mut changed, &mut served, &mut cores).await;
     if result.is_ok() {
         drain(options.drain_deadline, &mut signals, &mut inbox, &mut served, &mut cores).await?;
         summarise(&process);
@@ -144,10 +143,13 @@ fn summarise(process: &Process) {
 async fn serve(
     signals: &mut Signals,
     inbox: &mut UnboundedReceiver<Notice>,
+    changed: &mut Receiver<()>,
     served: &mut Served,
     cores: &mut Cores,
 ) -> Result<(), String> {
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
+    let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
+    let mut reread = tokio::time::interval_at(first, limits::MATERIAL_REREAD);
     loop {
         let due = served.listeners.next_due();
         tokio::select! {
@@ -157,6 +159,8 @@ async fn serve(
                 Asked::End => return Ok(()),
             },
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
+            Some(()) = changed.recv() => served.reload_material(cores).await,
+            _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {
                 cores.watch();

@@ -134,9 +134,10 @@ codes! {
         "Give one of them another `port`, or send what is not TLS to a target: \
          \"sni\": { \"enabled\": true, \"fallbacks\": { \"notRecognised\": { \"host\": \"web.internal\", \"port\": 80 } } }"
     CLAIMED_TWICE "E135" Error "two services claim the same names with other TLS settings"
-        "Two services of an address have a rule with the same pattern and the same further \
-         conditions, but do something else with TLS: another mode, another client authentication, \
-         or other authorities. Which of them holds must not depend on the order in the file."
+        "Two services of an address have a rule with the same pattern, and the same `alpn` and \
+         `sources`, but do something else with TLS: another mode, another client authentication, or \
+         other authorities. Which of them holds must not depend on the order in the file, and \
+         `clientCertificate` cannot decide: a certificate is seen only after TLS was agreed on."
         "Give each name to one service."
     FALLBACK_TWICE "E136" Error "two services of an address have the same fallback"
         "A connection that no rule of the address takes can go to one place only. One service of an \
@@ -208,11 +209,20 @@ codes! {
         "The rule is for clients that offer a protocol (ALPN) which is not among those that the \
          service agrees to. A client that offers only this one is refused in the handshake."
         "Add the protocol to the service's `alpn`, or leave that out: then the rules' are offered."
+    NAME_WITHOUT_CERTIFICATE "W151" Warn "a name without a certificate"
+        "The service ends TLS for this name, and none of the certificates is for it: clients that \
+         verify will turn away. A certificate in a directory is for the names of its subjectAltName."
+        "openssl x509 -in cert.pem -noout -ext subjectAltName"
     FILE_REMARK "W150" Warn "something about a certificate file"
         "The files were read and are used, but somebody should look at them: a certificate expires \
          soon or has expired, two serve the same name, or a pair in a directory is broken and was \
          left out (a running proxy keeps the pair it had)."
         "thalweg check -c config.json shows which certificate serves which name"
+    TLS_IN_TLS "W124" Warn "TLS inside of TLS"
+        "The service passes TLS through, so what goes to the target is TLS already. With `tls` on the \
+         target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
+         the clients does not understand that; another proxy that ends TLS might."
+        "Remove `tls` from the target: PassThrough is end-to-end encrypted without it."
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."
@@ -220,6 +230,13 @@ codes! {
     MORE_FAULTS "I100" Info "more faults than are shown"
         "The search for faults of shape stopped after 200. Most of them probably have the same cause."
         "Mend what is shown and check again."
+    CERTIFICATE_FALLS_SHORT "I151" Info "a wildcard certificate covers less than the pattern"
+        "In a pattern `*` takes any characters, also dots; in a certificate it stands for exactly one \
+         label. Names that are deeper are routed, but no certificate is for them."
+        "Route each level by its own pattern, or have a certificate for *.sub.example.com too."
+    FILE_NOTE "I150" Info "a remark about a certificate file"
+        "The files were read and are used; something about them is worth knowing."
+        "thalweg check -c config.json shows which certificate serves which name"
     DOMAIN_UNUSED "I120" Info "domain has no effect"
         "The service does not route by name, so the patterns of its rules are not looked at. If its \
          rules have no other conditions, the targets of all of them are used in turn."
@@ -229,8 +246,9 @@ codes! {
         "Remove one, unless the double share is meant."
     FORWARD_UNUSED "I122" Info "forwardIfNoMatch has no effect"
         "The service does not route by name (`sni.enabled` is false), so there is nothing that could \
-         fail to match, and `forwardsTo` is not used."
-        "Put the target into `rules`."
+         fail to match, and `forwardsTo` is not used. Or `sni.fallbacks` say something else for \
+         every connection that it would forward."
+        "Put the target into `rules`, or remove the key."
     PATTERN_READ "I123" Info "how a pattern is read"
         "Patterns can be names, globs and regular expressions; this one has been read as said. In a \
          glob `*` is any characters, also dots. A regular expression is about the whole name; in it a \

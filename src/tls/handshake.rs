@@ -138,8 +138,8 @@ pub async fn connect(
     alpn: Option<&[u8]>,
 ) -> Result<Established, Failure> {
     let alpn = alpn.map(<[u8]>::to_vec).into_iter().collect();
-    let connection = UnbufferedClientConnection::new_with_alpn(config, name, alpn)
-        .map_err(Failure::Tls)?;
+    let connection =
+        UnbufferedClientConnection::new_with_alpn(config, name, alpn).map_err(Failure::Tls)?;
     shake(core, sock, connection, Vec::new()).await
 }
 

@@ -1,19 +1,448 @@
-#![allow(missing_docs)]
-//! stub
+//! Everything that TLS needs from files, read in one go: a [`Material`] is immutable, and a change
+//! of files or configuration is another one. What cannot be read anew is taken over from the one
+//! before, so that a file caught half written never fails a handshake.
+//!
+//! Reading blocks; the control thread hands it to another.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use rustls::{ClientConfig, ServerConfig, server::ProducesTickets, pki_types::ServerName};
-use crate::config::checked::{Termination, UpstreamTls};
+
+use rustls::client::{ClientConfig, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use sha2::{Digest, Sha256};
+
+use super::identity::sha256;
+use super::problem::Problem;
+use super::provider::provider;
+use super::store::{Entry, Resolver, Store, now};
+use super::trust::{self, Authorities, RevocationLists};
+use crate::config::checked::{CertificateSource, ClientAuth, KeyPair, Termination, UpstreamTls};
+use crate::config::limits;
+
+/// What was read from files, and what was made of it.
 #[derive(Debug, Default)]
-pub struct Material { pub store: Arc<super::store::Store> }
-#[derive(Debug)]
-pub struct Problem;
-impl Problem { pub fn is_fatal(&self) -> bool { true } }
-impl std::fmt::Display for Problem { fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { Ok(()) } }
-pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, Problem> { Err(Problem) }
-impl Material { pub fn load<A,B>(_: &[crate::config::checked::CertificateSource], _: A, _: B, _: Option<&Material>) -> (Material, Vec<Problem>) { (Material::default(), vec![]) }
-  pub fn digest(&self) -> [u8; 32] { [0; 32] }
-  pub fn trust_digest(&self, _: &Termination) -> [u8; 32] { [0; 32] }
-  pub fn upstream_digest(&self, _: &UpstreamTls) -> [u8; 32] { [0; 32] }
-  pub fn server_config(&self, _: &Termination, _: Arc<dyn ProducesTickets>) -> Result<Arc<ServerConfig>, Problem> { Err(Problem) }
-  pub fn client_config(&self, _: &UpstreamTls) -> Result<(Arc<ClientConfig>, ServerName<'static>), Problem> { Err(Problem) }
+pub struct Material {
+    /// The server certificates.
+    pub store: Arc<Store>,
+    authorities: BTreeMap<PathBuf, Arc<Authorities>>,
+    crls: BTreeMap<PathBuf, Arc<RevocationLists>>,
+    /// The certificates shown to targets.
+    pairs: HashMap<KeyPair, Arc<Entry>>,
+    /// One for all services that ask the same of their clients.
+    clients: HashMap<ClientRules, Clients>,
+    /// One for all targets that differ in their name only; the key has none.
+    targets: HashMap<UpstreamTls, Target>,
+    paths: BTreeSet<PathBuf>,
+    digest: [u8; 32],
 }
+
+/// What a service asks of its clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ClientRules {
+    required: bool,
+    authorities: Vec<PathBuf>,
+    crls: Vec<PathBuf>,
+}
+
+impl ClientRules {
+    /// `None`: nothing.
+    fn of(termination: &Termination) -> Option<Self> {
+        (termination.client_auth != ClientAuth::None).then(|| Self {
+            required: termination.client_auth == ClientAuth::Need,
+            authorities: termination.client_ca_files.clone(),
+            crls: termination.client_crl_files.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Clients {
+    verifier: Result<Arc<dyn ClientCertVerifier>, Problem>,
+    digest: [u8; 32],
+}
+
+#[derive(Debug)]
+struct Target {
+    config: Result<Arc<ClientConfig>, Problem>,
+    digest: [u8; 32],
+}
+
+impl Material {
+    /// Reads all files that the sources, services and targets name. One that is named and cannot be
+    /// used is an error, or a warning if what was read `before` is kept; a broken pair in a
+    /// directory is a warning.
+    pub fn load<'a>(
+        certificates: &[CertificateSource],
+        terminations: impl Iterator<Item = &'a Termination>,
+        upstreams: impl Iterator<Item = &'a UpstreamTls>,
+        before: Option<&Self>,
+    ) -> (Self, Vec<Problem>) {
+        let (store, problems) = Store::load(certificates, before.map(|before| &*before.store));
+        let mut loading = Loading {
+            before,
+            now: now(),
+            problems,
+            failed: HashMap::new(),
+            material: Self { store: Arc::new(store), ..Self::default() },
+        };
+        for source in certificates {
+            match source {
+                CertificateSource::Pair(pair) => loading.names_pair(pair),
+                CertificateSource::Directory(path) => loading.names(path),
+            }
+        }
+        for termination in terminations {
+            if let Some(rules) = ClientRules::of(termination) {
+                loading.clients(rules);
+            }
+        }
+        for upstream in upstreams {
+            loading.target(upstream);
+        }
+        let Loading { mut material, problems, .. } = loading;
+        material.digest = material.digest_of();
+        (material, problems)
+    }
+
+    fn digest_of(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        digest.update(self.store.fingerprint());
+        // Sets of rules and options in the order of their digests, not of the hash maps.
+        let clients = self.clients.values().map(|clients| clients.digest);
+        let parts: BTreeSet<_> =
+            clients.chain(self.targets.values().map(|target| target.digest)).collect();
+        for part in parts {
+            digest.update(part);
+        }
+        digest.finalize().into()
+    }
+
+    /// SHA-256 over all that was read: unchanged as long as no peer can tell a difference.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The files and directories it was read from, also those that could not be read.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().map(PathBuf::as_path)
+    }
+
+    /// What a session ticket of this service vouches for: SHA-256 over what it asks of its clients.
+    ///
+    /// A handshake that resumes a session verifies no certificate. So a ticket must not resume where
+    /// other clients are let in than where it was given out: keep a [`ticketer`] for as long as
+    /// this value of its service stays the same, and make another one when it changes (a service
+    /// that now asks for certificates, another authority, a new revocation list). The server
+    /// certificates have no part in it: to renew one costs no client its session.
+    pub fn ticket_realm(&self, termination: &Termination) -> [u8; 32] {
+        ClientRules::of(termination)
+            .and_then(|rules| self.clients.get(&rules))
+            .map(|clients| clients.digest)
+            .unwrap_or_default()
+    }
+
+    /// How a service that was named to [`Material::load`] shakes hands.
+    ///
+    /// TLS 1.3 and 1.2. No early data: it can be replayed, and a proxy cannot know what bears that.
+    /// Sessions are resumed by tickets of `ticketer` only (see [`Material::ticket_realm`]), so that
+    /// cores share nothing that is written. Suites are chosen in the client's order: all are sound,
+    /// and the client knows whether its processor does AES. Secrets can be extracted, since records
+    /// are handled by ourselves. ALPN is that of the service; a connection whose rule has its own
+    /// clones the configuration, which is cheap, and sets `alpn_protocols`.
+    ///
+    /// # Errors
+    /// There is no server certificate, or the files that say whom to trust could not be used.
+    pub fn server_config(
+        &self,
+        termination: &Termination,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Result<Arc<ServerConfig>, Problem> {
+        if self.store.is_empty() {
+            return Err(Problem::error(Path::new(""), "there is no server certificate")
+                .hint("name one in `certificates`"));
+        }
+        let verifier = match ClientRules::of(termination) {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(rules) => match self.clients.get(&rules) {
+                Some(clients) => clients.verifier.clone()?,
+                None => return Err(unknown()),
+            },
+        };
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(rejected)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(Resolver::new(
+                Arc::clone(&self.store),
+                termination.strict,
+            )));
+        config.ignore_client_order = false;
+        config.max_early_data_size = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = ticketer;
+        config.send_tls13_tickets = limits::TICKETS_SENT;
+        config.enable_secret_extraction = true;
+        config.alpn_protocols =
+            termination.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+
+    /// How to shake hands with a target that was named to [`Material::load`], and the name to ask
+    /// for. An IP address is verified but not sent (RFC 6066 §3). Targets that differ in their name
+    /// only share one configuration, and it stays the same over reloads that do not concern it, so
+    /// that sessions can be resumed. The sessions are kept behind a lock that is held for a copy.
+    ///
+    /// # Errors
+    /// The name is none, or the target's files could not be used.
+    pub fn client_config(
+        &self,
+        upstream: &UpstreamTls,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), Problem> {
+        let name = ServerName::try_from(upstream.server_name.to_string()).map_err(|_| {
+            let what = format!("`{}` is no name a server can have", upstream.server_name);
+            Problem::error(Path::new(""), what).hint("set the target's `serverName`")
+        })?;
+        match self.targets.get(&nameless(upstream)) {
+            Some(target) => Ok((target.config.clone()?, name)),
+            None => Err(unknown()),
+        }
+    }
+}
+
+/// The options without the name.
+fn nameless(upstream: &UpstreamTls) -> UpstreamTls {
+    UpstreamTls { server_name: "".into(), ..upstream.clone() }
+}
+
+fn unknown() -> Problem {
+    Problem::error(Path::new(""), "the files of this service have not been read")
+}
+
+fn rejected(error: rustls::Error) -> Problem {
+    Problem::error(Path::new(""), format!("TLS cannot be set up: {error}"))
+}
+
+/// Makes and reads the session tickets of one service, on all cores: keys change every 6 h and are
+/// forgotten after 12 h. A service has its own, so that a ticket of one never resumes in another
+/// that asks other things of its clients; for when to make a new one see [`Material::ticket_realm`].
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, Problem> {
+    rustls::crypto::aws_lc_rs::Ticketer::new().map_err(rejected)
+}
+
+/// A [`Material`] in the making.
+struct Loading<'a> {
+    before: Option<&'a Material>,
+    now: i64,
+    problems: Vec<Problem>,
+    /// What could not be read, so that it is tried and told once.
+    failed: HashMap<(Kind, PathBuf), Problem>,
+    material: Material,
+}
+
+/// What a file is read as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Authorities,
+    RevocationLists,
+    Pair,
+}
+
+impl Loading<'_> {
+    fn names(&mut self, path: &Path) {
+        if !self.material.paths.contains(path) {
+            self.material.paths.insert(path.to_owned());
+        }
+    }
+
+    fn names_pair(&mut self, pair: &KeyPair) {
+        self.names(&pair.cert_file);
+        self.names(&pair.key_file);
+    }
+
+    /// What can be read, else what was read before, else the error, which is reported once.
+    fn keep<T>(
+        &mut self,
+        (kind, path): (Kind, &Path),
+        read: impl FnOnce() -> Result<T, Problem>,
+        before: Option<T>,
+    ) -> Result<T, Problem> {
+        if let Some(problem) = self.failed.get(&(kind, path.to_owned())) {
+            return Err(problem.clone());
+        }
+        match (read(), before) {
+            (Ok(read), _) => Ok(read),
+            (Err(problem), Some(before)) => {
+                self.problems.push(problem.kept());
+                Ok(before)
+            }
+            (Err(problem), None) => {
+                self.problems.push(problem.clone());
+                self.failed.insert((kind, path.to_owned()), problem.clone());
+                Err(problem)
+            }
+        }
+    }
+
+    fn authorities(&mut self, path: &Path) -> Result<Arc<Authorities>, Problem> {
+        if let Some(known) = self.material.authorities.get(path) {
+            return Ok(Arc::clone(known));
+        }
+        self.names(path);
+        let before = self.before.and_then(|before| before.authorities.get(path).cloned());
+        let read = || Authorities::read(path).map(Arc::new);
+        let file = self.keep((Kind::Authorities, path), read, before)?;
+        file.remarks(path, self.now, &mut self.problems);
+        self.material.authorities.insert(path.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn crls(&mut self, path: &Path) -> Result<Arc<RevocationLists>, Problem> {
+        if let Some(known) = self.material.crls.get(path) {
+            return Ok(Arc::clone(known));
+        }
+        self.names(path);
+        let before = self.before.and_then(|before| before.crls.get(path).cloned());
+        let read = || RevocationLists::read(path).map(Arc::new);
+        let file = self.keep((Kind::RevocationLists, path), read, before)?;
+        file.remarks(path, self.now, &mut self.problems);
+        self.material.crls.insert(path.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn pair(&mut self, pair: &KeyPair) -> Result<Arc<Entry>, Problem> {
+        if let Some(known) = self.material.pairs.get(pair) {
+            return Ok(Arc::clone(known));
+        }
+        self.names_pair(pair);
+        let before = self.before.and_then(|before| before.pairs.get(pair).cloned());
+        let read = || Entry::read(pair, before.as_ref());
+        let entry = self.keep((Kind::Pair, &pair.cert_file), read, before.clone())?;
+        entry.remarks(self.now, &mut self.problems);
+        self.material.pairs.insert(pair.clone(), Arc::clone(&entry));
+        Ok(entry)
+    }
+
+    /// Prepares what a service asks of its clients.
+    fn clients(&mut self, rules: ClientRules) {
+        if self.material.clients.contains_key(&rules) {
+            return;
+        }
+        // Every file is looked at, so that all that is wrong is said at once.
+        let authorities: Vec<_> =
+            rules.authorities.iter().map(|path| self.authorities(path)).collect();
+        let crls: Vec<_> = rules.crls.iter().map(|path| self.crls(path)).collect();
+        let authorities: Result<Vec<_>, _> = authorities.into_iter().collect();
+        let crls: Result<Vec<_>, _> = crls.into_iter().collect();
+        let clients = match authorities.and_then(|authorities| Ok((authorities, crls?))) {
+            Ok((authorities, crls)) => self.verified_clients(&rules, &authorities, &crls),
+            Err(problem) => Clients { verifier: Err(problem), digest: [0; 32] },
+        };
+        self.material.clients.insert(rules, clients);
+    }
+
+    fn verified_clients(
+        &mut self,
+        rules: &ClientRules,
+        authorities: &[Arc<Authorities>],
+        crls: &[Arc<RevocationLists>],
+    ) -> Clients {
+        let mut digest = Sha256::new();
+        digest.update([1, u8::from(rules.required)]);
+        authorities.iter().for_each(|file| digest.update(file.digest));
+        digest.update([0]);
+        crls.iter().for_each(|file| digest.update(file.digest));
+        let digest = digest.finalize().into();
+        let before = self.before.and_then(|before| before.clients.get(rules));
+        let verifier = match before.filter(|before| before.digest == digest) {
+            Some(before) => before.verifier.clone(),
+            None => {
+                let auth = if rules.required { ClientAuth::Need } else { ClientAuth::Want };
+                let roots = Authorities::roots(authorities.iter().map(|file| &**file));
+                let crls: Vec<_> = crls.iter().map(|file| &**file).collect();
+                let made = trust::client_verifier(auth, roots, &crls);
+                made.and_then(|verifier| verifier.ok_or_else(unknown))
+            }
+        };
+        self.problems.extend(verifier.as_ref().err().cloned());
+        Clients { verifier, digest }
+    }
+
+    /// Prepares how a target is spoken to.
+    fn target(&mut self, upstream: &UpstreamTls) {
+        let key = nameless(upstream);
+        if self.material.targets.contains_key(&key) {
+            return;
+        }
+        let authorities = upstream.ca_file.as_deref().map(|path| self.authorities(path));
+        let pair = upstream.client_certificate.as_ref().map(|pair| self.pair(pair));
+        let files = authorities.transpose().and_then(|file| Ok((file, pair.transpose()?)));
+        let target = match files {
+            Ok((authorities, pair)) => self.verified_target(&key, authorities, pair),
+            Err(problem) => Target { config: Err(problem), digest: [0; 32] },
+        };
+        self.material.targets.insert(key, target);
+    }
+
+    fn verified_target(
+        &mut self,
+        key: &UpstreamTls,
+        authorities: Option<Arc<Authorities>>,
+        pair: Option<Arc<Entry>>,
+    ) -> Target {
+        let mut digest = Sha256::new();
+        digest.update([2, u8::from(key.pin_only), u8::from(key.insecure)]);
+        key.pins.iter().for_each(|pin| digest.update(pin));
+        if let Some(file) = &authorities {
+            digest.update([3]);
+            digest.update(file.digest);
+        }
+        if let Some(pair) = &pair {
+            digest.update([4]);
+            pair.key.cert.iter().for_each(|der| digest.update(sha256(der)));
+        }
+        let digest = digest.finalize().into();
+        let before = self.before.and_then(|before| before.targets.get(key));
+        let config = match before.filter(|before| before.digest == digest) {
+            Some(before) => before.config.clone(),
+            None => client_config(key, authorities.as_deref(), pair.as_deref()),
+        };
+        self.problems.extend(config.as_ref().err().cloned());
+        Target { config, digest }
+    }
+}
+
+fn client_config(
+    upstream: &UpstreamTls,
+    authorities: Option<&Authorities>,
+    pair: Option<&Entry>,
+) -> Result<Arc<ClientConfig>, Problem> {
+    let verifier = trust::server_verifier(upstream, || match authorities {
+        Some(file) => Ok(Authorities::roots([file])),
+        None => trust::system_roots(),
+    })?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(rejected)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match pair {
+        Some(entry) => builder
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&entry.key)))),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::in_memory_sessions(limits::UPSTREAM_SESSIONS_MAX);
+    config.enable_sni = true;
+    config.enable_secret_extraction = true;
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests;

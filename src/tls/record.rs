@@ -197,6 +197,12 @@ impl Sealer {
         self.keys.shape == Shape::V13 && self.keys.sequence >= 1 << 23
     }
 
+    /// As if it had sealed very many records.
+    #[cfg(test)]
+    pub(super) fn wear_out(&mut self) {
+        self.keys.sequence = 1 << 23;
+    }
+
     /// Makes `record` (room for the head, the plaintext in place, room for the tail) one record.
     ///
     /// # Errors

@@ -50,11 +50,8 @@ pub async fn both_ways(
     let shared = Shared::default();
     let flow =
         Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
-    let down = TlsFlow {
-        flow: flow.reversed(),
-        from: upstream_tls.as_ref(),
-        to: client_tls.as_ref(),
-    };
+    let down =
+        TlsFlow { flow: flow.reversed(), from: upstream_tls.as_ref(), to: client_tls.as_ref() };
     let up = TlsFlow { flow, from: client_tls.as_ref(), to: upstream_tls.as_ref() };
     let [from_client, from_upstream] = prefixes;
     let end = until_end(live, up.pump(from_client), down.pump(from_upstream)).await;
@@ -230,11 +227,8 @@ impl TlsFlow<'_> {
             return Err(self.session_failed(fault, true));
         }
         self.answer(&mut from);
-        let got = if from.has_ended() {
-            Got::End
-        } else {
-            Got::Some { read, emptied: read < space }
-        };
+        let got =
+            if from.has_ended() { Got::End } else { Got::Some { read, emptied: read < space } };
         Ok((got, rest?))
     }
 
@@ -383,7 +377,10 @@ impl TlsFlow<'_> {
             (_, false) => Side::Client,
         };
         self.flow.live.note(&fault.to_string());
-        self.fault(side, if matches!(fault, session::Fault::Alert(_)) { Cause::Alert } else { Cause::Tls })
+        self.fault(
+            side,
+            if matches!(fault, session::Fault::Alert(_)) { Cause::Alert } else { Cause::Tls },
+        )
     }
 }
 

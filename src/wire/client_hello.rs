@@ -1,5 +1,5 @@
 //! The ClientHello, read incrementally: the records it lies in are put together here, the message is
-//! read in [`message`].
+//! read in `message.rs`.
 //!
 //! The caller keeps what it received and shows all of it each time; the [`Reader`] remembers only
 //! how far it got, so a hello that comes a byte or a record at a time costs no more than a whole one.
@@ -243,5 +243,18 @@ fn record(ahead: &[u8]) -> Result<Option<usize>, Refusal> {
         Ok(Some(length))
     } else {
         Err(Refusal::Malformed)
+    }
+}
+
+/// For fuzzing: what holds for all bytes.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Progress::Hello(hello) = super::however_cut(bytes, &Progress::More, Reader::read) {
+        assert!(hello.length <= bytes.len().min(HELLO_BYTES_MAX), "covers what it was shown");
+        if let Some(server_name) = hello.server_name {
+            let again = super::name::normalise(server_name.as_bytes());
+            assert_eq!(again, Ok(Some(server_name)), "the one form");
+        }
+        assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()), "protocols have names");
     }
 }

@@ -1,5 +1,5 @@
 //! The host of an HTTP/1.x request, read incrementally (RFC 9112). Its lines are cut here and read in
-//! [`line`].
+//! `line.rs`.
 //!
 //! As with a ClientHello, the caller shows all it received each time, and every answer depends on
 //! the bytes alone. Strict where leniency lets two readers see two hosts.
@@ -188,5 +188,13 @@ fn preface(window: &[u8]) -> Result<Option<Option<Box<str>>>, Refusal> {
         Ok(None)
     } else {
         Err(Refusal::NotHttp)
+    }
+}
+
+/// For fuzzing: what holds for all bytes.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Progress::Host(Some(host)) = super::however_cut(bytes, &Progress::More, Reader::read) {
+        assert_eq!(super::name::normalise(host.as_bytes()), Ok(Some(host)), "the one form");
     }
 }

@@ -101,3 +101,87 @@ pub fn refusal(text: &str) -> Vec<u8> {
     message.extend_from_slice(&body);
     message
 }
+
+/// For fuzzing: what holds for all bytes.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    let request = super::however_cut(bytes, &Request::More, |(): &mut (), bytes| read(bytes));
+    assert!(request != Request::More || bytes.len() < SSL_REQUEST.len(), "eight bytes decide");
+    let message = refusal(&String::from_utf8_lossy(bytes));
+    assert!(message.len() < 64 + POSTGRES_ERROR_BYTES_MAX, "bounded");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message's first eight bytes.
+    fn head(length: u32, code: u32) -> Vec<u8> {
+        [length.to_be_bytes(), code.to_be_bytes()].concat()
+    }
+
+    /// The answer, and after how many bytes it came.
+    fn decided(bytes: &[u8]) -> (Request, usize) {
+        let more = |end: &usize| read(&bytes[..*end]) == Request::More;
+        let end = (0..=bytes.len()).find(|end| !more(end)).expect("decided");
+        assert_eq!(read(bytes), read(&bytes[..end]), "later bytes change nothing");
+        (read(bytes), end)
+    }
+
+    #[test]
+    fn requests() {
+        assert_eq!(decided(&SSL_REQUEST), (Request::Ssl, 8));
+        assert_eq!(decided(&GSS_REQUEST), (Request::Gss, 8));
+        assert_eq!(decided(&[&SSL_REQUEST[..], b"\x16\x03\x01"].concat()), (Request::Ssl, 8));
+        assert_eq!(decided(&head(16, 80_877_102)), (Request::Plain, 8));
+        assert_eq!(decided(&head(268, 80_877_102)), (Request::Plain, 8));
+        // A startup message is one as soon as its major version is there.
+        for minor in [0, 2, 9999] {
+            assert_eq!(decided(&head(84, 0x0003_0000 + minor)), (Request::Plain, 6));
+        }
+        assert_eq!(decided(&head(10_000, 0x0003_0000)), (Request::Plain, 6));
+    }
+
+    #[test]
+    fn other_protocols() {
+        for (bytes, end) in [
+            (&b"\x16\x03\x01\x00\x80\x01"[..], 1),
+            (b"GET / HTTP/1.1", 1),
+            (b"\x00\x01\x00\x00", 2),
+            (&head(10_001, 0x0003_0000), 4),
+            (&head(7, 80_877_103), 4),
+            (&head(0, 0), 4),
+            // The right codes with wrong lengths.
+            (&head(9, 80_877_103), 5),
+            (&head(8, 0x0003_0000), 5),
+            (&head(8, 80_877_102), 8),
+            (&head(15, 80_877_102), 5),
+            (&head(269, 80_877_102), 5),
+            // Protocol 2, and codes one off.
+            (&head(296, 0x0002_0000), 6),
+            (&head(84, 0x0004_0000), 6),
+            (&head(8, 80_877_105), 8),
+        ] {
+            assert_eq!(decided(bytes), (Request::Other, end), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn an_error_is_told() {
+        let told = refusal("TLS is required");
+        let body = b"SFATAL\0VFATAL\0C28000\0MTLS is required\0\0";
+        assert_eq!(told[0], b'E');
+        assert_eq!(told[1..5], (4 + body.len() as u32).to_be_bytes());
+        assert_eq!(told[5..], body[..]);
+    }
+
+    #[test]
+    fn an_error_is_bounded() {
+        let whole = |text: &str| refusal(text).len();
+        assert_eq!(whole(&"x".repeat(10_000)), whole(&"x".repeat(POSTGRES_ERROR_BYTES_MAX)));
+        // No character is cut in two, and a NUL ends the text as it would for the client.
+        assert!(refusal(&"ü".repeat(200)).ends_with("ü\0\0".as_bytes()));
+        assert!(refusal(&format!("x{}", "ü".repeat(200))).ends_with("ü\0\0".as_bytes()));
+        assert_eq!(refusal("a\0Mb"), refusal("a"));
+    }
+}

@@ -208,7 +208,7 @@ fn help() {
 }
 
 /// Goal: every example passes.
-/// Method: `check` on each file of `config/`.
+/// Method: `check` on each file of `config/`, in a directory that has the certificates it names.
 #[test]
 fn examples() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
@@ -217,11 +217,57 @@ fn examples() {
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|extension| extension == "json") {
             count += 1;
-            let exit = thalweg(&folder, &["check", "-c", path.to_str().unwrap()]);
+            let text = fs::read_to_string(&path).unwrap();
+            let dir = file_of(&text);
+            certificates(&serde_json::from_str(&text).unwrap(), dir.path());
+            let exit = thalweg(dir.path(), &["check", "-c", "thalweg.json"]);
             assert_eq!(exit.code(), Some(0), "{}: {}", path.display(), exit.said());
         }
     }
     assert!(count > 0, "there are examples");
+}
+
+/// Writes the certificates, keys and revocation lists that a configuration names.
+fn certificates(value: &Value, dir: &Path) {
+    let write = |name: &Value, text: &str| {
+        fs::write(dir.join(name.as_str().expect("a path")), text).unwrap();
+    };
+    let names = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let made = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    if let Some(cert) = value.get("certFile") {
+        write(cert, &pem);
+        write(&value["keyFile"], &key);
+    }
+    if let Some(directory) = value.get("directory").and_then(Value::as_str) {
+        fs::create_dir(dir.join(directory)).unwrap();
+        fs::write(dir.join(directory).join("example.pem"), format!("{pem}{key}")).unwrap();
+    }
+    value.get("caFile").iter().for_each(|name| write(name, &pem));
+    names(&value["clientCaFiles"]).iter().for_each(|name| write(name, &pem));
+    names(&value["clientCrlFiles"]).iter().for_each(|name| write(name, &revocations()));
+    match value {
+        Value::Object(members) => members.values().for_each(|value| certificates(value, dir)),
+        Value::Array(values) => values.iter().for_each(|value| certificates(value, dir)),
+        _ => {}
+    }
+}
+
+/// A list that revokes nothing.
+fn revocations() -> String {
+    use rcgen::{CertificateParams, IsCa, KeyPair, date_time_ymd};
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: date_time_ymd(2025, 1, 1),
+        next_update: date_time_ymd(2099, 1, 1),
+        crl_number: 1_u64.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&rcgen::Issuer::from_params(&params, &key)).unwrap().pem().unwrap()
 }
 
 /// Goal: somebody who has just built it can see it work.

@@ -103,7 +103,10 @@ impl Listeners<'_> {
             findings.is_broken_inside(&place.key(key))
                 || findings.is_broken_inside(&their_place.key(key))
         };
-        if theirs.sni.enabled != ours.sni.enabled && !broken(findings, "sni") {
+        if broken(findings, "sni") {
+            return;
+        }
+        if theirs.sni.enabled != ours.sni.enabled {
             let (by_name, all) = if ours.sni.enabled {
                 ("this service", other.as_str())
             } else {
@@ -113,7 +116,7 @@ impl Listeners<'_> {
                 format!("on {address} {by_name} routes by name, but {all} takes every connection");
             let hint = "set `sni.enabled` to true in both, or give one of them another port";
             findings.add_with(&MIXED_ROUTING, &place.key("port"), message, hint);
-        } else if !ours.sni.enabled && !broken(findings, "sni") {
+        } else if !ours.sni.enabled {
             let message = format!("{other} already listens on {address}");
             let hint = "give one of them another port or interface, or set `enabled` to false";
             findings.add_with(&ADDRESS_TAKEN, &place.key("port"), message, hint);

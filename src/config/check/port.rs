@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::Findings;
 use super::service::Compiled;
 use crate::config::checked::{CertificateCondition, Rule, Tls};
 use crate::config::pattern::{Kind, NameTable, Pattern};
 use crate::config::place::Place;
-use crate::diagnostics::{CLAIMED_TWICE, FALLBACK_TWICE, UNREACHABLE_RULE};
+use crate::diagnostics::{CLAIMED_TWICE, Code, FALLBACK_TWICE, UNREACHABLE_RULE};
 
 /// Checks all services of all addresses.
 pub(super) fn check(services: &[Compiled], findings: &mut Findings<'_>) {
@@ -44,7 +47,6 @@ fn fallbacks(port: &[&Compiled], findings: &mut Findings<'_>) {
                 owners.insert(key, service);
                 continue;
             };
-            // Of a service that says both, each by itself, one finding is enough.
             let place = all.index(service.at);
             let sni = place.key("sni");
             let fallbacks = sni.key("fallbacks");
@@ -57,6 +59,7 @@ fn fallbacks(port: &[&Compiled], findings: &mut Findings<'_>) {
                 owner.spec.id, owner.at, service.spec.listen
             );
             findings.add_with(&FALLBACK_TWICE, &place, message, "keep one of them");
+            // `forwardIfNoMatch` is two of them, and one finding is enough.
             if path.is_none() {
                 break;
             }
@@ -75,8 +78,8 @@ struct Placed<'a> {
 #[derive(PartialEq, Eq, Hash)]
 struct Takes<'a> {
     pattern: (Kind, &'a str),
-    alpn: &'a [std::sync::Arc<str>],
-    sources: &'a [ipnet::IpNet],
+    alpn: &'a [Arc<str>],
+    sources: &'a [IpNet],
     certificate: Option<Certificate<'a>>,
 }
 
@@ -126,8 +129,18 @@ fn rules(port: &[&Compiled], findings: &mut Findings<'_>) {
         wide.iter().filter_map(|index| placed.get(*index)).map(|placed| &placed.rule.pattern),
     );
     let mut seen: HashMap<Takes<'_>, usize> = HashMap::new();
+    let mut claims: HashMap<Takes<'_>, usize> = HashMap::new();
     for (index, rule) in placed.iter().enumerate() {
         let takes = Takes::of(rule.rule);
+        // What TLS is spoken with a client is settled before its certificate is seen.
+        let claim = Takes { certificate: None, ..Takes::of(rule.rule) };
+        let claimed = *claims.entry(claim).or_insert(index);
+        if let Some(earlier) = placed.get(claimed)
+            && let Some(what) = difference(&rule.service.spec.tls, &earlier.service.spec.tls)
+        {
+            claimed_twice(rule, earlier, what, findings);
+            continue;
+        }
         let bare = Takes { alpn: &[], sources: &[], certificate: None, ..Takes::of(rule.rule) };
         let alike = seen.get(&takes).or_else(|| seen.get(&bare)).copied();
         // A glob as if it were a name: what takes its end, from a dot on, takes all it stands for.
@@ -135,54 +148,64 @@ fn rules(port: &[&Compiled], findings: &mut Findings<'_>) {
             wide.get(at).is_some_and(|wide| *wide < index)
         });
         let wider = wider.and_then(|at| wide.get(at)).copied();
-        if let Some(earlier) = alike.into_iter().chain(wider).min()
-            && let Some(earlier) = placed.get(earlier)
-        {
-            let same = Takes::of(earlier.rule) == takes;
-            behind(rule, earlier, same, findings);
+        let earlier = alike.into_iter().chain(wider).min();
+        if let Some(earlier) = earlier.and_then(|earlier| placed.get(earlier)) {
+            never_reached(rule, earlier, findings);
         }
         seen.entry(takes).or_insert(index);
     }
 }
 
-/// Reports a rule that is behind another.
-fn behind(rule: &Placed<'_>, earlier: &Placed<'_>, same: bool, findings: &mut Findings<'_>) {
-    let all = Place::Root.key("services");
-    let service = all.index(rule.service.at);
-    let rules = service.key("rules");
-    let place = rules.index(rule.at);
-    if findings.is_broken_inside(&place) {
-        return;
+impl Placed<'_> {
+    /// How the rule is called in a finding about a rule of this service.
+    fn seen_from(&self, service: &Compiled) -> String {
+        let Placed { service: own, at, .. } = self;
+        if own.at == service.at {
+            format!("rules[{at}]")
+        } else {
+            format!("rules[{at}] of service `{}` (services[{}])", own.spec.id, own.at)
+        }
     }
-    let other = if rule.service.at == earlier.service.at {
-        format!("rules[{}]", earlier.at)
-    } else {
-        let Placed { service, at, .. } = earlier;
-        format!("rules[{at}] of service `{}` (services[{}])", service.spec.id, service.at)
-    };
-    let pattern = rule.rule.pattern.text();
-    let by_name = rule.service.spec.by_name;
-    let domain = place.key("domain");
-    let place = if by_name { &domain } else { &place };
-    let settings = difference(&rule.service.spec.tls, &earlier.service.spec.tls);
-    if let (true, Some(what)) = (same, settings) {
-        let message = format!("{other} also claims `{pattern}`, with {what}");
-        let hint = "give each name to one service: which holds must not depend on the order";
-        findings.add_with(&CLAIMED_TWICE, place, message, hint);
-        return;
+
+    /// Records a finding, unless the rule had a fault of shape.
+    fn report(
+        &self,
+        code: &'static Code,
+        message: impl Into<String>,
+        hint: &str,
+        findings: &mut Findings<'_>,
+    ) {
+        let all = Place::Root.key("services");
+        let service = all.index(self.service.at);
+        let rules = service.key("rules");
+        let place = rules.index(self.at);
+        if findings.is_broken_inside(&place) {
+            return;
+        }
+        let domain = place.key("domain");
+        let place = if self.service.spec.by_name { &domain } else { &place };
+        findings.add_with(code, place, message, hint);
     }
-    let theirs = earlier.rule.pattern.text();
-    let message = if by_name {
-        format!("`{pattern}` can never match: {other} (`{theirs}`) takes all of it before")
+}
+
+/// Reports a rule that another service has with other settings.
+fn claimed_twice(rule: &Placed<'_>, earlier: &Placed<'_>, what: &str, findings: &mut Findings<'_>) {
+    let (other, pattern) = (earlier.seen_from(rule.service), rule.rule.pattern.text());
+    let message = format!("{other} also claims `{pattern}`, with {what}");
+    let hint = "give each name to one service: which holds must not depend on the order";
+    rule.report(&CLAIMED_TWICE, message, hint, findings);
+}
+
+/// Reports a rule behind one that takes all it could take.
+fn never_reached(rule: &Placed<'_>, earlier: &Placed<'_>, findings: &mut Findings<'_>) {
+    let other = earlier.seen_from(rule.service);
+    let message = if rule.service.spec.by_name {
+        let (ours, theirs) = (rule.rule.pattern.text(), earlier.rule.pattern.text());
+        format!("`{ours}` can never match: {other} (`{theirs}`) takes all of it before")
     } else {
         format!("the rule can never match: {other} takes all connections before")
     };
-    findings.add_with(
-        &UNREACHABLE_RULE,
-        place,
-        message,
-        "put the narrower rule first, or remove it",
-    );
+    rule.report(&UNREACHABLE_RULE, message, "put the narrower rule first, or remove it", findings);
 }
 
 /// What two services do differently with TLS, where it matters who gets a connection.

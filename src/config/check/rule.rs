@@ -12,7 +12,7 @@ use super::{Findings, not_empty};
 use crate::config::checked::CertificateCondition;
 use crate::config::document::{self, ClientAuth, Service, TlsMode};
 use crate::config::limits::ALPN_BYTES_MAX;
-use crate::config::pattern::{BadPattern, Kind, Pattern};
+use crate::config::pattern::{BadPattern, Kind, Pattern, is_host_or_star};
 use crate::config::place::Place;
 use crate::diagnostics::{
     BAD_CONDITION, BAD_DIGEST, BAD_NETWORK, BAD_PATTERN, BAD_VALUE, PATTERN_READ, visible,
@@ -80,18 +80,24 @@ fn how_read(pattern: &Pattern, place: &Place<'_>, findings: &mut Findings<'_>) {
         Kind::Glob => format!("`{written}` is read as a glob: `*` is any characters, also dots"),
         Kind::Regex => format!(
             "`{written}` is read as a regular expression over the whole name: {}",
-            pattern.describe()
+            pattern.describe().trim_start_matches("regex ")
         ),
     };
     let lower = pattern.text().to_ascii_lowercase();
-    let meant = [("regex(", "Regex(…)"), ("wildcard(", "Wildcard(…)"), ("glob(", "Wildcard(…)")];
-    let meant = meant.iter().find(|(prefix, _)| lower.starts_with(prefix));
-    match meant.filter(|(_, meant)| pattern.text().get(..6) != meant.get(..6)) {
-        Some((_, meant)) => {
-            findings.add_with(&PATTERN_READ, place, message, format!("did you mean `{meant}`?"));
-        }
-        None => findings.add(&PATTERN_READ, place, message),
-    }
+    let misspelt = |right: &str| {
+        lower.starts_with(&right.to_ascii_lowercase()) && !pattern.text().starts_with(right)
+    };
+    let hint = if misspelt("Regex(") {
+        "did you mean `Regex(…)`?".into()
+    } else if misspelt("Wildcard(") || lower.starts_with("glob(") {
+        "did you mean `Wildcard(…)`?".into()
+    } else if pattern.kind() == Kind::Regex && pattern.text().chars().all(is_host_or_star) {
+        format!("if it is meant as a glob, write `Wildcard({written})`")
+    } else {
+        findings.add(&PATTERN_READ, place, message);
+        return;
+    };
+    findings.add_with(&PATTERN_READ, place, message, hint);
 }
 
 /// Reads a list of protocols.

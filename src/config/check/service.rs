@@ -14,7 +14,8 @@ use crate::config::pattern::Pattern;
 use crate::config::place::Place;
 use crate::diagnostics::{
     ALPN_NOT_OFFERED, AUTH_WITHOUT_TLS, BAD_DURATION, BAD_VALUE, DOMAIN_UNUSED, DUPLICATE_TARGET,
-    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, NOT_IN_RELEASE, TLS_KEY_IDLE,
+    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, NOT_IN_RELEASE, TLS_IN_TLS,
+    TLS_KEY_IDLE,
 };
 
 /// What the checks of one service need.
@@ -73,6 +74,7 @@ impl Scope<'_, '_> {
             self.findings.add_with(&BAD_VALUE, &self.place.key("retries"), message, hint);
         }
         let spec = checked::Service {
+            at,
             id: Arc::from(service.id.as_deref()?),
             name: Arc::from(service.name.as_str()),
             listen: self.listeners.of(at)?,
@@ -235,7 +237,11 @@ impl Scope<'_, '_> {
                     self.no_targets(&place.key("targets"), "the rule has no targets");
                 }
             }
-            let targets = self.targets(&rule.targets, &place.key("targets"), &mut seen);
+            let list = place.key("targets");
+            let targets = self.targets(&rule.targets, &list, &mut seen);
+            for (at, target) in rule.targets.iter().enumerate() {
+                self.tls_in_tls(service.tls, target, &list.index(at));
+            }
             match rules.first_mut() {
                 Some(first) if flat => first.targets.extend(targets),
                 _ => {
@@ -262,6 +268,16 @@ impl Scope<'_, '_> {
             self.no_targets(&outer, "the service has no targets");
         }
         (rules, places)
+    }
+
+    /// Warns of a target whose TLS would carry that of the clients.
+    fn tls_in_tls(&mut self, mode: TlsMode, target: &document::Target, place: &Place<'_>) {
+        if mode == TlsMode::PassThrough && target.tls {
+            let message = "the TLS of the clients is passed on as it is: with `tls` on the target it \
+                           is wrapped in TLS once more";
+            let hint = "remove `tls` from the target, or set `tls` of the service to Enabled";
+            self.findings.add_with(&TLS_IN_TLS, &place.key("tls"), message, hint);
+        }
     }
 
     fn no_targets(&mut self, place: &Place<'_>, message: &str) {
@@ -305,7 +321,10 @@ impl Scope<'_, '_> {
         let forward = if sni.forward_if_no_match {
             let place = outer.key("forwardsTo");
             match &sni.forwards_to {
-                Some(target) => target::compile(target, &place, self),
+                Some(target) => {
+                    self.tls_in_tls(service.tls, target, &place);
+                    target::compile(target, &place, self)
+                }
                 None => {
                     let hint =
                         "the target to forward to: { \"host\": \"db.internal\", \"port\": 5432 }";
@@ -318,7 +337,17 @@ impl Scope<'_, '_> {
         };
         let none = document::Fallbacks::default();
         let written = sni.fallbacks.as_ref().unwrap_or(&none);
+        if sni.forward_if_no_match && written.no_match.is_some() && written.no_name.is_some() {
+            let message = "`forwardIfNoMatch` has no effect: `fallbacks` say both where connections \
+                           without a name and without a rule go";
+            self.findings.add(&FORWARD_UNUSED, &outer.key("forwardIfNoMatch"), message);
+        }
         let inner = outer.key("fallbacks");
+        for (key, target) in [("noMatch", &written.no_match), ("noName", &written.no_name)] {
+            if let Some(target) = target {
+                self.tls_in_tls(service.tls, target, &inner.key(key));
+            }
+        }
         let forwards = sni.forward_if_no_match;
         let mut fallback = |key: &'static str,
                             reason: &'static str,
