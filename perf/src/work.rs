@@ -398,8 +398,8 @@ pub const COMPARED: [Compared; 15] = [
         must: Some(Target::BelowAll),
         goal: None,
     },
-    hello_crr("sni-crr64", "by name, passed through", Front::Passthrough),
-    hello_crr("pipe-crr64", "the same bytes, plain pipe", Front::Plain),
+    hello_crr("sni-crr64", "SNI, connect / request / close", Front::Passthrough),
+    hello_crr("pipe-crr64", "the same bytes over a plain pipe", Front::Plain),
 ];
 
 #[cfg(test)]
