@@ -8,13 +8,15 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::measure::{self, Setup};
 use crate::peers::{Kind, Peer, Places};
-use crate::work::{COMPARED, Compared, Mode};
+use crate::secure::Identity;
+use crate::work::{COMPARED, Compared, Part};
 use crate::{report, sys};
 
 /// How often a measurement is repeated when other programs disturbed it.
@@ -22,15 +24,20 @@ const TRIES: usize = 3;
 
 /// What `compare` understands.
 pub const HELP: &str = "\
-thalweg-perf compare [options]: Thalweg, HAProxy, nginx and a bare endpoint, interleaved
+thalweg-perf compare [options]: Thalweg, its peers and a bare endpoint, interleaved
 
+  --part LIST        plain, tls (both)
   --rounds N         rounds (5)
-  --seconds S        length of each measured window (3)
+  --seconds S        length of each measured window (1.5)
   --warmup S         work before each window (0.5)
   --only LIST        works by name or mode: bulk1, bulk64, rr64-1k, rr64-16k, crr64, idle5000,
-                     bulk, rr, crr, idle
-  --proxies LIST     of thalweg, haproxy, nginx, direct (all)
+                     tls-full-1.3, tls-full-1.2, tls-resumed-1.3, tls-resumed-1.2, tls-bulk-up,
+                     tls-bulk-down, tls-rr64-1k, sni-crr64, pipe-crr64; bulk, rr, crr, idle,
+                     tls-full, tls-resumed, tls-rr, sni-crr
+  --proxies LIST     of thalweg, haproxy, nginx, envoy (in the TLS part), direct (in the plain
+                     part); all
   --thalweg PATH     the Thalweg binary (target/release/thalweg)
+  --envoy PATH       the Envoy binary (envoy)
   --peers DIR        the configuration templates (perf/peers)
   --out DIR          where latest.jsonl, table.md and plot.svg go (perf/results)
   --proxy-cpu N      the CPU of the proxies (0)
@@ -52,12 +59,14 @@ struct Plan {
 /// Runs the comparison and writes its results.
 pub fn run(words: &[String]) -> Result<(), String> {
     let valued = [
+        "part",
         "rounds",
         "seconds",
         "warmup",
         "only",
         "proxies",
         "thalweg",
+        "envoy",
         "peers",
         "out",
         "proxy-cpu",
@@ -74,7 +83,7 @@ pub fn run(words: &[String]) -> Result<(), String> {
     prepare(&mut plan, args.get("nice")?)?;
     let path = out.join("latest.jsonl");
     let failures = measure_all(&plan, &path)?;
-    report::write(&path, &out)?;
+    report::write(&[&path], &out)?;
     eprintln!("written: latest.jsonl, table.md, plot.svg in {}", out.display());
     if failures > 0 {
         return Err(format!("{failures} measurements failed; see {}", path.display()));
@@ -83,14 +92,11 @@ pub fn run(words: &[String]) -> Result<(), String> {
 }
 
 fn plan(args: &Args) -> Result<Plan, String> {
-    let only = args.list("only");
-    let named = |c: &Compared, name: &str| c.name == name || c.work.mode.to_string() == name;
-    if let Some(name) = only.iter().find(|name| !COMPARED.iter().any(|c| named(c, name))) {
-        return Err(format!("--only: there is no work `{name}`"));
-    }
-    let works = COMPARED.iter().filter(|c| only.is_empty() || only.iter().any(|n| named(c, n)));
+    let works = works(&args.list("part"), &args.list("only"))?;
     let places = Places {
         thalweg: args.text("thalweg").unwrap_or("target/release/thalweg").into(),
+        envoy: args.text("envoy").unwrap_or("envoy").into(),
+        identity: Identity::make()?,
         templates: args.text("peers").unwrap_or("perf/peers").into(),
         proxy_cpu: args.get("proxy-cpu")?.unwrap_or(0),
     };
@@ -101,7 +107,8 @@ fn plan(args: &Args) -> Result<Plan, String> {
     }
     let mut kinds = Vec::new();
     for kind in Kind::ALL {
-        if !wanted.is_empty() && !wanted.contains(&kind.name()) {
+        let chosen = wanted.is_empty() || wanted.contains(&kind.name());
+        if !chosen || !works.iter().any(|compared| compared.is_for(kind)) {
             continue;
         }
         match kind.version(&places) {
@@ -111,15 +118,30 @@ fn plan(args: &Args) -> Result<Plan, String> {
         }
     }
     Ok(Plan {
-        works: works.collect(),
+        works,
         kinds,
         rounds: args.get("rounds")?.unwrap_or(5),
-        seconds: args.seconds("seconds", 3.0)?,
+        seconds: args.seconds("seconds", 1.5)?,
         warmup: args.seconds("warmup", 0.5)?,
         places,
         load_cpu: args.get("load-cpu")?.unwrap_or(1),
         environment: Map::new(),
     })
+}
+
+/// The works of the named parts (all when none is named) that `only` names or their modes' names.
+fn works(parts: &[&str], only: &[&str]) -> Result<Vec<&'static Compared>, String> {
+    if let Some(name) = parts.iter().find(|name| Part::ALL.iter().all(|p| p.name() != **name)) {
+        return Err(format!("--part: there is no `{name}`: plain or tls"));
+    }
+    let named = |c: &Compared, name: &str| c.name == name || c.work.name() == name;
+    let of_part = |c: &&Compared| parts.is_empty() || parts.contains(&c.part.name());
+    let mut works: Vec<&Compared> = COMPARED.iter().filter(of_part).collect();
+    if let Some(name) = only.iter().find(|name| !works.iter().any(|c| named(c, name))) {
+        return Err(format!("--only: there is no work `{name}`"));
+    }
+    works.retain(|c| only.is_empty() || only.iter().any(|name| named(c, name)));
+    Ok(works)
 }
 
 /// Gives this process a network, a CPU and a priority of its own. Nothing outside it changes.
@@ -163,18 +185,19 @@ fn measure_all(plan: &Plan, path: &Path) -> Result<usize, String> {
     let failed = |e: std::io::Error| format!("writing {}: {e}", path.display());
     let mut file = File::create(path).map_err(failed)?;
     let (mut failures, mut done) = (0, 0);
-    let skipped = |kind, mode| kind == Kind::Direct && mode == Mode::Idle;
-    let all = plan.works.iter().flat_map(|c| plan.kinds.iter().map(|k| (c.work.mode, k.0)));
-    let total = plan.rounds * all.filter(|(mode, kind)| !skipped(*kind, *mode)).count();
+    let started = Instant::now();
+    let all = plan.works.iter().flat_map(|c| plan.kinds.iter().filter(|k| c.is_for(k.0)));
+    let total = plan.rounds * all.count();
     for round in 1..=plan.rounds {
         for compared in &plan.works {
             for turn in 0..plan.kinds.len() {
                 let (kind, version) = &plan.kinds[(turn + round - 1) % plan.kinds.len()];
-                if skipped(*kind, compared.work.mode) {
+                if !compared.is_for(*kind) {
                     continue;
                 }
                 done += 1;
-                eprint!("[{done}/{total}] {:>9}  {:<8} ", compared.name, kind.name());
+                let left = time_left(started.elapsed(), done - 1, total);
+                eprint!("[{done}/{total}{left}] {:>15}  {:<8} ", compared.name, kind.name());
                 let mut line = Map::new();
                 line.insert("round".into(), json!(round));
                 line.insert("work".into(), json!(compared.name));
@@ -201,6 +224,15 @@ fn measure_all(plan: &Plan, path: &Path) -> Result<usize, String> {
     Ok(failures)
 }
 
+/// How long the rest will take, judged by what is done; nothing before the first few are.
+fn time_left(elapsed: Duration, done: usize, total: usize) -> String {
+    if done < 5 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / done as f64 * (total - done) as f64;
+    format!(", {:.0}:{:02.0} left", (seconds / 60.0).floor(), (seconds % 60.0).floor())
+}
+
 fn is_flagged(line: &Map<String, Value>) -> bool {
     line.get("flagged").and_then(Value::as_bool) == Some(true)
 }
@@ -216,7 +248,7 @@ fn measure_once(
     };
     let mut best: Option<Map<String, Value>> = None;
     for attempt in 1..=TRIES {
-        let mut peer = Peer::start(kind, compared.work, &plan.places)?;
+        let mut peer = Peer::start(kind, compared, &plan.places)?;
         let setup = Setup {
             work: compared.work,
             seconds: plan.seconds,
@@ -228,6 +260,9 @@ fn measure_once(
         };
         let mut line = measure::measure(&setup).map_err(|error| peer.explain(&error))?;
         line.insert("tries".into(), json!(attempt));
+        if compared.is_own_pipe() {
+            line.insert("oneReadUs".into(), json!(measure::one_read()?));
+        }
         if best.as_ref().is_none_or(|best| foreign(&line) < foreign(best)) {
             best = Some(line);
         }
@@ -236,4 +271,29 @@ fn measure_once(
         }
     }
     best.ok_or_else(|| "nothing was measured".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn works_are_chosen_by_part_name_and_mode() {
+        let names = |parts: &[&str], only: &[&str]| -> Vec<&str> {
+            works(parts, only).unwrap().iter().map(|compared| compared.name).collect()
+        };
+        assert_eq!(names(&[], &[]).len(), COMPARED.len());
+        assert_eq!(names(&["plain"], &["crr"]), ["crr64"]);
+        assert_eq!(names(&["tls"], &["tls-resumed"]), ["tls-resumed-1.3", "tls-resumed-1.2"]);
+        assert_eq!(names(&["tls"], &["sni-crr"]), ["sni-crr64", "pipe-crr64"]);
+        assert!(works(&["tls"], &["bulk1"]).is_err());
+        assert!(works(&["udp"], &[]).is_err());
+    }
+
+    #[test]
+    fn the_time_left_is_told_in_minutes() {
+        assert_eq!(time_left(Duration::from_secs(4), 4, 10), "");
+        assert_eq!(time_left(Duration::from_secs(100), 10, 22), ", 2:00 left");
+        assert_eq!(time_left(Duration::from_secs(10), 10, 75), ", 1:05 left");
+    }
 }

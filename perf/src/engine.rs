@@ -9,20 +9,25 @@ mod bulk;
 mod messages;
 
 use std::fmt::Display;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use crate::hello;
 use crate::histogram::Histogram;
+use crate::secure::{Client, Session};
 use crate::sys::{self, Epoll, Event};
-use crate::work::{Direction, Mode, Work};
+use crate::work::{Direction, Layer, Mode, Work};
 
-/// The bytes that mark a request, and that its answer must repeat.
+/// The bytes that mark a request, and that its answer must repeat; fewer when one of them is shorter.
 const MARK: usize = 8;
 /// What one `send` of a bulk source is given, and the least size of the receive buffer.
 const CHUNK: usize = 256 << 10;
 /// What one `recv` of a bulk sink may throw away.
 const GULP: usize = 1 << 20;
+/// What one `recv` of encrypted bytes may take; not more than fits the receive buffer decrypted.
+const WIRE: usize = 128 << 10;
 /// Connections that may be in the act of connecting at once.
 const OPENING_MAX: usize = 64;
 const LISTENER: u64 = u64::MAX;
@@ -42,6 +47,8 @@ enum Role {
 
 struct Slot {
     fd: Option<OwnedFd>,
+    /// Of a client whose proxy ends TLS.
+    session: Option<Box<Session>>,
     /// Distinguishes the connections that have used this slot, so that a late event is not misread.
     generation: u32,
     role: Role,
@@ -62,6 +69,10 @@ struct Slot {
 pub struct Totals {
     /// Exchanges (rr, idle) or whole connections (crr) that ended as they should.
     pub operations: u64,
+    /// Of the connections among them, those that began with a full handshake.
+    pub full: u64,
+    /// Those that began with a resumed one.
+    pub resumed: u64,
     /// Bytes that the bulk sinks took.
     pub received: u64,
     /// Bytes that the bulk sources gave to the kernel.
@@ -71,13 +82,17 @@ pub struct Totals {
 /// Client and backend of one work.
 pub struct Engine {
     work: Work,
+    mark: usize,
+    secure: Option<Client>,
     target: Option<SocketAddr>,
     listener: Option<TcpListener>,
     epoll: Epoll,
     slots: Vec<Slot>,
     free: Vec<usize>,
+    request: Vec<u8>,
     out: Vec<u8>,
     scratch: Vec<u8>,
+    wire: Vec<u8>,
     open: usize,
     opening: usize,
     asked_for: usize,
@@ -97,14 +112,26 @@ impl Engine {
         if let Some(listener) = &listener {
             epoll.add(listener.as_fd(), LISTENER, sys::IN).map_err(|e| format!("epoll: {e}"))?;
         }
+        let secure = match work.layer {
+            Layer::Tls { version, resumed } => Some(Client::new(version, resumed)?),
+            Layer::Plain | Layer::Hello => None,
+        };
+        let request = match work.layer {
+            Layer::Hello => hello::bytes().to_vec(),
+            _ => vec![0x5a; work.request()],
+        };
         let room = CHUNK.max(work.size + 1);
         Ok(Self {
             work,
+            mark: MARK.min(work.request() - work.mark_at()).min(work.answer()),
+            wire: vec![0; if secure.is_some() { WIRE } else { 0 }],
+            secure,
             target,
             listener,
             epoll,
             slots: Vec::new(),
             free: Vec::new(),
+            request,
             out: vec![0x5a; room],
             scratch: vec![0; room],
             open: 0,
@@ -230,7 +257,14 @@ impl Engine {
         match self.slots[index].role {
             Role::Asker | Role::Answerer => {
                 self.push(index)?;
-                if input && self.slots[index].fd.is_some() { self.pull(index) } else { Ok(()) }
+                if input && self.slots[index].fd.is_some() {
+                    self.pull(index)?;
+                    // What has come may be the end of a handshake, for which the rest had to wait.
+                    if self.slots[index].session.is_some() {
+                        self.push(index)?;
+                    }
+                }
+                Ok(())
             }
             Role::Source => self.pour(index, ready & sys::OUT != 0, input),
             Role::Sink => self.drain(index),
@@ -247,8 +281,9 @@ impl Engine {
             (Mode::Bulk, Direction::Down) => Role::Sink,
             _ => Role::Asker,
         };
+        let session = self.secure.as_ref().map(Client::session).transpose()?;
         self.opening += 1;
-        self.adopt(fd, role, true, since)?;
+        self.adopt(fd, session.map(Box::new), role, true, since)?;
         Ok(())
     }
 
@@ -266,7 +301,7 @@ impl Engine {
             else {
                 return Ok(());
             };
-            let index = self.adopt(fd, role, false, Instant::now())?;
+            let index = self.adopt(fd, None, role, false, Instant::now())?;
             if role == Role::Source && self.stopping {
                 self.finish_source(index)?;
             }
@@ -277,6 +312,7 @@ impl Engine {
     fn adopt(
         &mut self,
         fd: OwnedFd,
+        session: Option<Box<Session>>,
         role: Role,
         connecting: bool,
         since: Instant,
@@ -295,6 +331,7 @@ impl Engine {
         self.epoll.add(fd.as_fd(), token, interest).map_err(|e| format!("epoll: {e}"))?;
         let slot = Slot {
             fd: Some(fd),
+            session,
             generation,
             role,
             connecting,
@@ -318,7 +355,13 @@ impl Engine {
     }
 
     fn close(&mut self, index: usize) {
-        if self.slots[index].fd.take().is_some() {
+        let slot = &mut self.slots[index];
+        if let Some(fd) = slot.fd.take() {
+            if let Some(mut session) = slot.session.take() {
+                // The peer has ended already and may be gone.
+                session.announce_end();
+                let _ = session.flush(fd.as_fd());
+            }
             self.open -= 1;
             self.free.push(index);
         }
@@ -330,6 +373,11 @@ impl Engine {
         sys::pending_error(fd.as_fd()).map_err(failed("connecting to the proxy"))?;
         slot.connecting = false;
         self.opening -= 1;
+        if let Some(session) = &mut slot.session
+            && slot.role != Role::Asker
+        {
+            session.flush(fd.as_fd()).map_err(failed("beginning a handshake"))?;
+        }
         match slot.role {
             Role::Asker => self.ask(index),
             Role::Sink => self.watch(index, sys::IN),
@@ -343,6 +391,29 @@ impl Engine {
         let Some(fd) = &slot.fd else { return Ok(()) };
         let token = u64::from(slot.generation) << 32 | index as u64;
         self.epoll.modify(fd.as_fd(), token, interest).map_err(|e| format!("epoll: {e}"))
+    }
+}
+
+impl Slot {
+    /// Sends what fits, encrypted where that is called for.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match (&self.fd, &mut self.session) {
+            (Some(fd), None) => sys::send(fd.as_fd(), bytes),
+            (Some(fd), Some(session)) => {
+                let first = self.role == Role::Asker && self.sent == 0;
+                session.send(fd.as_fd(), bytes, first)
+            }
+            (None, _) => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Receives into the start of `into`, where it is decrypted already; `wire` is room for that.
+    fn recv(&mut self, wire: &mut [u8], into: &mut [u8]) -> io::Result<usize> {
+        match (&self.fd, &mut self.session) {
+            (Some(fd), None) => sys::recv(fd.as_fd(), into),
+            (Some(fd), Some(session)) => session.recv(fd.as_fd(), wire, into),
+            (None, _) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }
 

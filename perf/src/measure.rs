@@ -1,19 +1,24 @@
 //! One measurement: warm up, read the proxy's counters, work, read them again, end properly.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Engine, Totals};
+use crate::hello;
 use crate::proc::{self, Processes};
 use crate::sys;
-use crate::work::{Direction, Mode, Work};
+use crate::work::{Direction, Layer, Mode, Work};
 
 /// How long connections may take to open or to end; a proxy that needs longer is broken.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Foreign CPU time, as a share of the run's length, above which a figure is not to be trusted.
 pub const FOREIGN_MAX: f64 = 0.30;
+/// The share of resumed handshakes below which a run of resumed ones is none.
+const RESUMED_MIN: f64 = 0.99;
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// What to measure, and where.
@@ -68,6 +73,11 @@ pub fn measure(setup: &Setup) -> Result<Map<String, Value>, String> {
     let mut engine = start(setup, work)?;
     engine.add_clients(work.conns);
     engine.pump(after(setup.warmup), |_| false)?;
+    if matches!(work.layer, Layer::Tls { resumed: true, .. }) {
+        // The first connections have no ticket; on a slow machine the warm-up ends before they do.
+        let enough = 4 * work.conns as u64;
+        engine.pump(Instant::now() + PATIENCE, |engine| engine.totals().operations >= enough)?;
+    }
     if engine.totals().operations + engine.totals().sent == 0 {
         return Err("nothing went through during the warm-up".into());
     }
@@ -84,8 +94,26 @@ pub fn measure(setup: &Setup) -> Result<Map<String, Value>, String> {
         let nanos = engine.latency().percentile(share);
         line.insert(name.into(), json!(nanos.map(|nanos| round(nanos as f64 / 1e3, 1))));
     }
+    handshakes_as_asked(work, &before.totals, &now.totals)?;
     finish(engine, setup)?;
     Ok(line)
+}
+
+/// Whether the handshakes of the window were those that were to be measured.
+fn handshakes_as_asked(work: Work, before: &Totals, now: &Totals) -> Result<(), String> {
+    let (Layer::Tls { resumed: asked, .. }, Mode::Crr) = (work.layer, work.mode) else {
+        return Ok(());
+    };
+    let (full, resumed) = (now.full - before.full, now.resumed - before.resumed);
+    let all = full + resumed;
+    match (asked, resumed as f64 / all as f64) {
+        _ if all == 0 => Err("no handshake came to its end".into()),
+        (true, share) if share < RESUMED_MIN => {
+            Err(format!("only {resumed} of {all} handshakes were resumed"))
+        }
+        (false, _) if resumed > 0 => Err(format!("{resumed} of {all} handshakes were resumed")),
+        _ => Ok(()),
+    }
 }
 
 fn start(setup: &Setup, work: Work) -> Result<Engine, String> {
@@ -170,11 +198,15 @@ fn describe(setup: &Setup, before: &Moment, now: &Moment) -> Map<String, Value> 
     };
     let mut line = Map::new();
     let mut put = |name: &str, value: Value| line.insert(name.into(), value);
-    put("mode", json!(work.mode.to_string()));
+    put("mode", json!(work.name()));
     put("conns", json!(work.conns));
     put("size", json!(work.size));
     if work.mode == Mode::Bulk {
         put("direction", json!(work.direction.to_string()));
+    }
+    if let Layer::Tls { version, .. } = work.layer {
+        put("tls", json!(version.to_string()));
+        put("suite", json!(version.suite()));
     }
     put("seconds", json!(round(seconds, 4)));
     if work.mode != Mode::Bulk {
@@ -184,6 +216,13 @@ fn describe(setup: &Setup, before: &Moment, now: &Moment) -> Map<String, Value> 
         put("gibPerSecond", json!(round(bytes as f64 / GIB / seconds, 3)));
     }
     put("bytes", json!(bytes));
+    if work.is_handshake() {
+        let full = now.totals.full - before.totals.full;
+        let resumed = now.totals.resumed - before.totals.resumed;
+        put("fullHandshakes", json!(full));
+        put("resumedHandshakes", json!(resumed));
+        put("resumedShare", json!(round(resumed as f64 / (full + resumed).max(1) as f64, 4)));
+    }
     let load = now.load.cpu_since(&before.load) as f64;
     let proxy = now.proxy.cpu_since(&before.proxy) as f64;
     let busy = |cpus| cpus as f64 * elapsed.as_nanos() as f64 - (now.idle - before.idle) as f64;
@@ -212,6 +251,32 @@ fn describe(setup: &Setup, before: &Moment, now: &Moment) -> Map<String, Value> 
         put("flagged", json!(foreign > FOREIGN_MAX));
     }
     line
+}
+
+/// What one read of a ClientHello costs on this CPU, in µs: the least that a proxy which routes by name
+/// does beyond one that does not.
+pub fn one_read() -> Result<f64, String> {
+    const READS: u32 = 10_000;
+    let failed = |e: std::io::Error| format!("measuring one read: {e}");
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
+    let mut client = TcpStream::connect(listener.local_addr().map_err(failed)?).map_err(failed)?;
+    let (server, _) = listener.accept().map_err(failed)?;
+    let hello = hello::bytes();
+    client.write_all(hello).map_err(failed)?;
+    let mut buffer = vec![0; 16 << 10];
+    // The first peek waits for the bytes; of the batches the quietest counts.
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        for _ in 0..READS {
+            let count = sys::peek(server.as_fd(), &mut buffer).map_err(failed)?;
+            if count != hello.len() {
+                return Err(format!("measuring one read: {count} bytes"));
+            }
+        }
+        best = best.min(start.elapsed());
+    }
+    Ok(round(best.as_secs_f64() * 1e6 / f64::from(READS), 3))
 }
 
 fn after(seconds: f64) -> Instant {

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::work::{Mode, Work};
+use crate::secure::Identity;
+use crate::work::{Compared, Mode};
 use crate::{proc, sys};
 
 /// How long a proxy may take to listen, and to end when asked to.
@@ -22,13 +23,16 @@ pub enum Kind {
     Haproxy,
     /// nginx's stream module.
     Nginx,
+    /// Envoy's tcp_proxy.
+    Envoy,
     /// Nothing: the plain backend on the proxy's CPU, the cost of one endpoint.
     Direct,
 }
 
 impl Kind {
-    /// All of them, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Thalweg, Self::Haproxy, Self::Nginx, Self::Direct];
+    /// All of them, in the order of the tables.
+    pub const ALL: [Self; 5] =
+        [Self::Thalweg, Self::Haproxy, Self::Nginx, Self::Envoy, Self::Direct];
 
     /// The name in results.
     pub fn name(self) -> &'static str {
@@ -36,17 +40,25 @@ impl Kind {
             Self::Thalweg => "thalweg",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
             Self::Direct => "direct",
         }
     }
 
-    fn template(self) -> Option<&'static str> {
-        match self {
-            Self::Thalweg => Some("thalweg.json"),
-            Self::Haproxy => Some("haproxy.cfg"),
-            Self::Nginx => Some("nginx.conf"),
-            Self::Direct => None,
-        }
+    fn template(self, front: Front) -> Option<String> {
+        let kind = match self {
+            Self::Thalweg => "json",
+            Self::Haproxy => "cfg",
+            Self::Nginx => "conf",
+            Self::Envoy => "yaml",
+            Self::Direct => return None,
+        };
+        let front = match front {
+            Front::Plain => "",
+            Front::Terminate => "-tls",
+            Front::Passthrough => "-sni",
+        };
+        Some(format!("{}{front}.{kind}", self.name()))
     }
 
     /// What the program says about its version; `None` when it cannot be run.
@@ -55,20 +67,43 @@ impl Kind {
             Self::Thalweg => (places.thalweg.as_path(), "--version"),
             Self::Haproxy => (Path::new("haproxy"), "-v"),
             Self::Nginx => (Path::new("nginx"), "-v"),
+            Self::Envoy => (places.envoy.as_path(), "--version"),
             Self::Direct => return Some(env!("CARGO_PKG_VERSION").into()),
         };
         let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
         // nginx answers on standard error.
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        Some(said.lines().next().unwrap_or_default().trim().to_owned())
+        // Envoy begins with an empty line.
+        let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        // Its version lies between the commit and the build's kind.
+        let envoy = line.split_once("version: ").and_then(|(_, said)| said.split('/').nth(1));
+        match (self, envoy) {
+            (Self::Envoy, Some(version)) => Some(format!("envoy {version}")),
+            _ => Some(line.to_owned()),
+        }
     }
+}
+
+/// What a proxy does with the bytes of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Passes them on.
+    Plain,
+    /// Ends TLS, and passes on what was in it.
+    Terminate,
+    /// Passes them on to the backend of the name in the ClientHello.
+    Passthrough,
 }
 
 /// Where things are.
 pub struct Places {
     /// The Thalweg binary.
     pub thalweg: PathBuf,
+    /// The Envoy binary.
+    pub envoy: PathBuf,
+    /// What those show who end TLS.
+    pub identity: Identity,
     /// The directory of the templates.
     pub templates: PathBuf,
     /// The CPU that every proxy is pinned to.
@@ -86,14 +121,16 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts a proxy and waits until it listens.
-    pub fn start(kind: Kind, work: Work, places: &Places) -> Result<Self, String> {
+    /// Starts a proxy for a work and waits until it listens.
+    pub fn start(kind: Kind, compared: &Compared, places: &Places) -> Result<Self, String> {
+        let work = compared.work;
         let directory = fresh_directory(kind.name())?;
         let [listen, backend, admin] = free_addresses()?;
         let mut command = match kind {
             Kind::Thalweg => Command::new(&places.thalweg),
             Kind::Haproxy => Command::new("haproxy"),
             Kind::Nginx => Command::new("nginx"),
+            Kind::Envoy => Command::new(&places.envoy),
             Kind::Direct => Command::new("/proc/self/exe"),
         };
         // HAProxy's automatic choice can leave bulk data to copying, and splicing small messages costs
@@ -102,8 +139,12 @@ impl Peer {
             Mode::Bulk => "option splice-request\n    option splice-response",
             _ => "option splice-auto",
         };
-        let config = directory.join(kind.template().unwrap_or("none"));
-        if let Some(name) = kind.template() {
+        if compared.front == Front::Terminate {
+            places.identity.write(&directory)?;
+        }
+        let template = kind.template(compared.front);
+        let config = directory.join(template.as_deref().unwrap_or("none"));
+        if let Some(name) = template {
             let template = places.templates.join(name);
             let text = fs::read_to_string(&template)
                 .map_err(|e| format!("reading {}: {e}", template.display()))?
@@ -121,10 +162,13 @@ impl Peer {
             Kind::Nginx => {
                 command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&config)
             }
+            Kind::Envoy => command
+                .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"])
+                .arg(&config),
             Kind::Direct => command.args([
                 "backend".to_owned(),
                 format!("--listen={listen}"),
-                format!("--mode={}", work.mode),
+                format!("--mode={}", work.name()),
                 format!("--size={}", work.size),
             ]),
         };

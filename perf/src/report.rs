@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::judge::judge;
+use crate::judge::{Figures, judge};
 use crate::peers::Kind;
 use crate::svg;
-use crate::work::{COMPARED, Compared, Mode};
+use crate::work::{COMPARED, Compared, Mode, Part};
 
 /// Threads beside those of the cores that still count as a fixed handful.
 const HANDFUL: f64 = 8.0;
@@ -46,16 +46,23 @@ impl Cell {
 pub struct Lines(Vec<Map<String, Value>>);
 
 impl Lines {
-    fn read(path: &Path) -> Result<Self, String> {
-        let text =
-            fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
-        let mut lines = Vec::new();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let line = serde_json::from_str(line)
-                .map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?;
-            lines.push(line);
+    fn read(paths: &[&Path]) -> Result<Self, String> {
+        let mut all = Vec::new();
+        for path in paths {
+            let text =
+                fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
+            let before = all.len();
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            for (number, line) in lines {
+                let line = serde_json::from_str(line)
+                    .map_err(|e| format!("{}:{}: {e}", path.display(), number + 1))?;
+                all.push(line);
+            }
+            if all.len() == before {
+                return Err(format!("{} is empty", path.display()));
+            }
         }
-        if lines.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(Self(lines)) }
+        Ok(Self(all))
     }
 
     fn of(&self, kind: Kind, work: &str) -> impl Iterator<Item = &Map<String, Value>> {
@@ -133,9 +140,9 @@ pub fn figure(compared: &Compared, line: &Map<String, Value>) -> Option<f64> {
     line.get(name)?.as_f64()
 }
 
-/// Reads the lines of `path` and writes `table.md` and `plot.svg` into `out`.
-pub fn write(path: &Path, out: &Path) -> Result<(), String> {
-    let lines = Lines::read(path)?;
+/// Reads the lines of `paths` and writes `table.md` and `plot.svg` into `out`.
+pub fn write(paths: &[&Path], out: &Path) -> Result<(), String> {
+    let lines = Lines::read(paths)?;
     fs::create_dir_all(out).map_err(|e| format!("making {}: {e}", out.display()))?;
     for (name, text) in [("table.md", table(&lines)), ("plot.svg", svg::plot(&lines))] {
         let path = out.join(name);
@@ -146,8 +153,9 @@ pub fn write(path: &Path, out: &Path) -> Result<(), String> {
 
 fn table(lines: &Lines) -> String {
     let mut text = String::new();
-    decisive_table(lines, &mut text);
-    text.push('\n');
+    for part in Part::ALL {
+        decisive_table(lines, part, &mut text);
+    }
     other_table(lines, &mut text);
     text.push('\n');
     for condition in lines.conditions() {
@@ -182,36 +190,87 @@ fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(what);
 }
 
-fn decisive_table(lines: &Lines, text: &mut String) {
-    text.push_str(
-        "| work | figure | Thalweg | HAProxy | nginx | one endpoint | Thalweg / HAProxy | \
-         Thalweg / nginx | must | goal |\n|---|---|---|---|---|---|---|---|---|---|\n",
+/// The peers of a part: who has a column with a ratio.
+fn peers(part: Part) -> impl Iterator<Item = Kind> {
+    let kinds = part.kinds().iter().copied();
+    kinds.filter(|kind| !matches!(kind, Kind::Thalweg | Kind::Direct))
+}
+
+fn decisive_table(lines: &Lines, part: Part, text: &mut String) {
+    let of_part = |compared: &&Compared| {
+        let done = |kind: &Kind| lines.decisive(*kind, compared).is_some();
+        compared.part == part && part.kinds().iter().any(done)
+    };
+    let works: Vec<&Compared> = COMPARED.iter().filter(of_part).collect();
+    if works.is_empty() {
+        return;
+    }
+    let kinds = part.kinds().iter().map(|kind| label(*kind).to_owned());
+    let ratios = peers(part).map(|peer| format!("Thalweg / {}", label(peer)));
+    let names: Vec<String> = kinds.chain(ratios).collect();
+    push(
+        text,
+        format_args!(
+            "| {} | figure | {} | must | goal |\n|{}\n",
+            part.title(),
+            names.join(" | "),
+            "---|".repeat(names.len() + 4),
+        ),
     );
-    for compared in &COMPARED {
-        let [ours, haproxy, nginx, direct] = Kind::ALL.map(|k| lines.decisive(k, compared));
-        if [ours, haproxy, nginx, direct].iter().all(Option::is_none) {
-            continue;
-        }
+    for compared in works {
+        let cell = |kind| lines.decisive(kind, compared);
+        let cells = part.kinds().iter().map(|kind| show(cell(*kind)));
+        let ratios = peers(part).map(|peer| ratio(cell(Kind::Thalweg), cell(peer)));
+        let figures = figures(lines, compared);
         push(
             text,
             format_args!(
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+                "| {} | {} | {} | {} | {} |\n",
                 compared.title,
                 compared.unit,
-                show(ours),
-                show(haproxy),
-                show(nginx),
-                show(direct),
-                ratio(ours, haproxy),
-                ratio(ours, nginx),
-                judge(compared.must, ours, haproxy, nginx),
-                judge(compared.goal, ours, haproxy, nginx),
+                cells.chain(ratios).collect::<Vec<_>>().join(" | "),
+                judge(compared.must, figures),
+                judge(compared.goal, figures),
             ),
         );
         if compared.work.mode == Mode::Idle {
             threads_row(lines, compared, text);
         }
+        if compared.is_own_pipe() {
+            read_row(lines, compared, part, text);
+        }
     }
+    text.push('\n');
+}
+
+/// What the targets of a work may speak of.
+fn figures(lines: &Lines, compared: &Compared) -> Figures {
+    let median = |kind| lines.decisive(kind, compared).map(|cell| cell.median);
+    let pipe_and_read = COMPARED.iter().find(|other| other.is_own_pipe()).and_then(|pipe| {
+        let pipe_cell = lines.decisive(Kind::Thalweg, pipe)?;
+        Some(pipe_cell.median + one_read(lines, pipe)?.median)
+    });
+    Figures {
+        ours: median(Kind::Thalweg),
+        haproxy: median(Kind::Haproxy),
+        nginx: median(Kind::Nginx),
+        envoy: median(Kind::Envoy),
+        pipe_and_read,
+    }
+}
+
+fn one_read(lines: &Lines, pipe: &Compared) -> Option<Cell> {
+    lines.cell(Kind::Thalweg, pipe, |line| line.get("oneReadUs")?.as_f64())
+}
+
+/// What one read costs, beside the plain pipe.
+fn read_row(lines: &Lines, pipe: &Compared, part: Part, text: &mut String) {
+    let Some(read) = one_read(lines, pipe) else { return };
+    let columns = part.kinds().len() - 1 + peers(part).count() + 2;
+    push(
+        text,
+        format_args!("| | one read, µs | {} |{}\n", show(Some(read)), " – |".repeat(columns)),
+    );
 }
 
 /// The threads before and during the idle connections.
@@ -278,6 +337,7 @@ pub fn label(kind: Kind) -> &'static str {
         Kind::Thalweg => "Thalweg",
         Kind::Haproxy => "HAProxy",
         Kind::Nginx => "nginx",
+        Kind::Envoy => "Envoy",
         Kind::Direct => "one endpoint",
     }
 }
@@ -340,6 +400,68 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!(number(-1_234_567.0), "-1,234,567");
+    }
+
+    fn line(text: &str) -> Map<String, Value> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    /// A line of a run that took `value` µs.
+    fn took(proxy: &str, work: &str, value: f64) -> Map<String, Value> {
+        let name = if work.contains("bulk") { "proxyCpuMsPerGib" } else { "proxyCpuUsPerOp" };
+        line(&format!(r#"{{"proxy":"{proxy}","work":"{work}","{name}":{value}}}"#))
+    }
+
+    #[test]
+    fn each_part_has_its_table_and_its_columns() {
+        let plain =
+            table(&Lines(vec![took("thalweg", "crr64", 60.0), took("nginx", "crr64", 80.0)]));
+        assert!(
+            plain.starts_with("| Plain TCP | figure | Thalweg | HAProxy | nginx | one endpoint |")
+        );
+        assert!(!plain.contains("Envoy") && !plain.contains("| TLS |"));
+        let (full, resumed) = ("tls-full-1.3", "tls-resumed-1.2");
+        let tls = table(&Lines(vec![
+            took("thalweg", full, 130.0),
+            took("haproxy", full, 240.0),
+            took("envoy", full, 260.0),
+            took("thalweg", resumed, 50.0),
+            took("haproxy", resumed, 70.0),
+            took("nginx", "tls-bulk-up", 900.0),
+        ]));
+        assert!(tls.starts_with(
+            "| TLS | figure | Thalweg | HAProxy | nginx | Envoy | Thalweg / HAProxy |"
+        ));
+        let row = |title: &str| {
+            let found = tls.lines().find(|line| line.starts_with(&format!("| {title} |")));
+            found.unwrap_or_else(|| panic!("no row {title} in {tls}")).to_owned()
+        };
+        let row_full = row("full handshake, TLS 1.3");
+        assert!(
+            row_full.ends_with("| 0.54 | – | 0.50 | ≤ 0.55 × HAProxy: **met** | – |"),
+            "{row_full}"
+        );
+        assert!(row("resumed handshake, TLS 1.2").contains("≤ 0.7 × HAProxy: **missed**"));
+        assert!(row("TLS bulk, client → backend").ends_with("| < all three | – |"));
+        let columns = |line: &str| line.matches('|').count();
+        let decisive = tls.lines().take_while(|line| !line.is_empty());
+        assert!(decisive.into_iter().all(|line| columns(line) == columns(&row_full)), "{tls}");
+    }
+
+    #[test]
+    fn passthrough_is_held_against_the_own_pipe_and_one_read() {
+        let mut pipe = took("thalweg", "pipe-crr64", 69.5);
+        pipe.insert("oneReadUs".into(), Value::from(0.5));
+        let mut lines = Lines(vec![took("thalweg", "sni-crr64", 73.4), pipe]);
+        let said = table(&lines);
+        assert!(said.contains("≤ 1.05 × (own plain pipe + one read): **met**"), "{said}");
+        assert!(said.contains("| | one read, µs | 0.500 [0.500–0.500] |"), "{said}");
+        lines.0[0] = took("thalweg", "sni-crr64", 73.6);
+        assert!(table(&lines).contains("one read): **missed**"));
+        let columns = |line: &str| line.matches('|').count();
+        let said = table(&lines);
+        let widths: Vec<usize> = said.lines().take_while(|l| !l.is_empty()).map(columns).collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{said}");
     }
 
     #[test]

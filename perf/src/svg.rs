@@ -23,6 +23,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Thalweg => "#0072b2",
         Kind::Haproxy => "#e69f00",
         Kind::Nginx => "#009e73",
+        Kind::Envoy => "#cc79a7",
         Kind::Direct => "#b0b0b0",
     }
 }
@@ -31,6 +32,7 @@ fn colour(kind: Kind) -> &'static str {
 pub fn plot(lines: &Lines) -> String {
     let panels: Vec<_> = COMPARED
         .iter()
+        .filter(|compared| !compared.is_own_pipe())
         .map(|compared| {
             let cells = Kind::ALL.iter().filter_map(|k| Some((*k, lines.decisive(*k, compared)?)));
             (compared.title, compared.unit, cells.collect::<Vec<_>>())

@@ -204,6 +204,14 @@ pub fn recv(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
     check_len(unsafe { libc::recv(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), 0) })
 }
 
+/// Receives into `into` and leaves the bytes where they are.
+pub fn peek(fd: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of `into`, which is borrowed alone.
+    check_len(unsafe {
+        libc::recv(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_PEEK)
+    })
+}
+
 /// Takes up to `most` bytes off the stream and throws them away inside the kernel; 0 is its end.
 ///
 /// `MSG_TRUNC` copies nothing, so that the sink of a bulk run does not become the bottleneck.

@@ -4,8 +4,7 @@ use std::io::ErrorKind::WouldBlock;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::{Engine, MARK, Role, failed};
-use crate::sys;
+use super::{Engine, Role, failed};
 use crate::work::Mode;
 
 impl Engine {
@@ -13,8 +12,10 @@ impl Engine {
     pub(super) fn ask(&mut self, index: usize) -> Result<(), String> {
         let slot = &mut self.slots[index];
         slot.serial = slot.serial.wrapping_add(1);
-        slot.mark_out[..4].copy_from_slice(&(index as u32).to_be_bytes());
-        slot.mark_out[4..].copy_from_slice(&(slot.generation ^ slot.serial << 24).to_be_bytes());
+        slot.mark_out[..4].copy_from_slice(&(index as u32).to_le_bytes());
+        slot.mark_out[4..].copy_from_slice(&(slot.generation ^ slot.serial << 24).to_le_bytes());
+        // Where there is room for one byte only, it is this one.
+        slot.mark_out[0] ^= slot.mark_out[4];
         (slot.got, slot.sent, slot.to_send) = (0, 0, self.work.request());
         if self.work.mode != Mode::Crr {
             slot.since = Instant::now();
@@ -24,15 +25,20 @@ impl Engine {
 
     /// Sends what is left of a request or an answer.
     pub(super) fn push(&mut self, index: usize) -> Result<(), String> {
-        let Self { slots, out, work, .. } = self;
+        let Self { slots, request, out, work, mark, .. } = self;
         let slot = &mut slots[index];
+        let Some(fd) = &slot.fd else { return Ok(()) };
+        if let Some(session) = &mut slot.session {
+            session.flush(fd.as_fd()).map_err(failed("sending a message"))?;
+        }
         if slot.sent == slot.to_send {
             return Ok(());
         }
-        let Some(fd) = &slot.fd else { return Ok(()) };
-        out[..MARK].copy_from_slice(&slot.mark_out);
+        let (bytes, at) =
+            if slot.role == Role::Asker { (request, work.mark_at()) } else { (out, 0) };
+        bytes[at..at + *mark].copy_from_slice(&slot.mark_out[..*mark]);
         while slot.sent < slot.to_send {
-            match sys::send(fd.as_fd(), &out[slot.sent..slot.to_send]) {
+            match slot.send(&bytes[slot.sent..slot.to_send]) {
                 Ok(count) => slot.sent += count,
                 Err(error) if error.kind() == WouldBlock => return Ok(()),
                 Err(error) => return Err(failed("sending a message")(error)),
@@ -47,10 +53,12 @@ impl Engine {
     /// Receives a request or an answer.
     pub(super) fn pull(&mut self, index: usize) -> Result<(), String> {
         loop {
-            let Self { slots, scratch, work, .. } = self;
+            let Self { slots, scratch, wire, work, mark, .. } = self;
             let slot = &mut slots[index];
-            let Some(fd) = &slot.fd else { return Ok(()) };
-            let count = match sys::recv(fd.as_fd(), scratch) {
+            if slot.fd.is_none() {
+                return Ok(());
+            }
+            let count = match slot.recv(wire, scratch) {
                 Ok(0) => return self.ended(index),
                 Ok(count) => count,
                 Err(error) if error.kind() == WouldBlock => return Ok(()),
@@ -58,9 +66,11 @@ impl Engine {
             };
             let asker = slot.role == Role::Asker;
             let expected = if asker { work.answer() } else { work.request() };
-            if slot.got < MARK {
-                let part = count.min(MARK - slot.got);
-                slot.mark_in[slot.got..slot.got + part].copy_from_slice(&scratch[..part]);
+            let at = if asker { 0 } else { work.mark_at() };
+            let (from, to) = (slot.got.max(at), (slot.got + count).min(at + *mark));
+            if from < to {
+                let part = &scratch[from - slot.got..to - slot.got];
+                slot.mark_in[from - at..to - at].copy_from_slice(part);
             }
             slot.got += count;
             if slot.got > expected || slot.finished {
@@ -78,9 +88,10 @@ impl Engine {
                     }
                 }
             }
-            // A short read has emptied the socket. Only a FIN may lie behind it without an edge of its
-            // own, and only crr waits for one.
-            if count < self.scratch.len() && !(crr && asker) {
+            // A short read has emptied the socket, but not one that was decrypted. Only a FIN may lie
+            // behind it without an edge of its own, and only crr waits for one.
+            let slot = &self.slots[index];
+            if count < self.scratch.len() && !(crr && asker) && slot.session.is_none() {
                 return Ok(());
             }
         }
@@ -88,8 +99,15 @@ impl Engine {
 
     fn answered(&mut self, index: usize) -> Result<(), String> {
         let slot = &mut self.slots[index];
-        if slot.mark_in != slot.mark_out {
+        if slot.mark_in[..self.mark] != slot.mark_out[..self.mark] {
             return Err("an answer belongs to another request".into());
+        }
+        if self.work.mode == Mode::Crr {
+            match slot.session.as_ref().and_then(|session| session.was_resumed()) {
+                Some(true) => self.totals.resumed += 1,
+                Some(false) => self.totals.full += 1,
+                None => {}
+            }
         }
         slot.done += 1;
         self.latency.record(u64::try_from(slot.since.elapsed().as_nanos()).unwrap_or(u64::MAX));

@@ -6,6 +6,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::*;
+use crate::work::Version;
+
+mod secure;
 
 /// What a relay does to the bytes that flow from the backend to the client, or from the client on.
 #[derive(Clone, Copy, PartialEq)]
@@ -79,15 +82,20 @@ fn run(
     down: Fault,
 ) -> Result<Map<String, Value>, String> {
     let (proxy, backend) = relay(up, down);
-    measure(&Setup {
-        work: Work { mode, conns: 4, size: 1000, direction },
+    let work = Work { mode, conns: 4, size: 1000, direction, layer: Layer::Plain };
+    measure(&setup(work, proxy, backend))
+}
+
+fn setup(work: Work, proxy: SocketAddr, backend: SocketAddr) -> Setup {
+    Setup {
+        work,
         seconds: 0.2,
         warmup: 0.1,
         proxy,
         backend: Some(backend),
         pids: vec![std::process::id()],
         cpus: None,
-    })
+    }
 }
 
 #[test]
@@ -100,7 +108,7 @@ fn a_right_relay_passes_in_every_mode() {
         (Mode::Bulk, Direction::Down),
     ] {
         let line = run(mode, direction, Fault::None, Fault::None);
-        let line = line.unwrap_or_else(|error| panic!("{mode} {direction}: {error}"));
+        let line = line.unwrap_or_else(|error| panic!("{mode:?} {direction}: {error}"));
         if mode == Mode::Bulk {
             assert!(line["bytes"].as_u64().unwrap() > 1 << 20, "{line:?}");
         } else {
@@ -131,6 +139,23 @@ fn every_fault_of_a_relay_is_an_error() {
         (Mode::Bulk, Direction::Down, none, Fault::Loses),
         (Mode::Bulk, Direction::Down, none, Fault::Cuts),
     ] {
-        assert!(run(mode, direction, there, back).is_err(), "{mode} {direction} passed");
+        assert!(run(mode, direction, there, back).is_err(), "{mode:?} {direction} passed");
     }
+}
+
+#[test]
+fn a_client_hello_goes_through_as_a_request() {
+    let (proxy, backend) = relay(Fault::None, Fault::None);
+    let line =
+        measure(&setup(Work { conns: 4, ..Work::named("sni-crr").unwrap() }, proxy, backend));
+    assert!(line.unwrap()["operations"].as_u64().unwrap() >= 4);
+    let (proxy, backend) = relay(Fault::None, Fault::Misdirects);
+    let work = Work { conns: 4, ..Work::named("sni-crr").unwrap() };
+    assert!(measure(&setup(work, proxy, backend)).is_err(), "marks go unread");
+}
+
+#[test]
+fn one_read_takes_its_time() {
+    let read = one_read().unwrap();
+    assert!((0.01..1000.0).contains(&read), "{read} µs");
 }
