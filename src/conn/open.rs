@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
 use rustls::{ProtocolVersion, ServerConfig};
 
 use crate::config::checked::Tls;
@@ -162,6 +163,16 @@ async fn terminate(
             _ => None,
         };
     });
+    // To resume a session verifies nothing anew.
+    let expired =
+        |shown| Identity::of(shown).is_some_and(|identity| identity.expired(UnixTime::now()));
+    if facts.resumed && facts.certificate.as_ref().is_some_and(expired) {
+        let mut session = session;
+        session.complain(ALERT_CERTIFICATE_EXPIRED);
+        farewell(client, session.unsent()).await;
+        live.note("the certificate of the resumed session has expired");
+        return Err(client_ending(Cause::ClientCertificate));
+    }
     if route::wants_certificate(service) {
         let identity = facts.certificate.as_ref().and_then(Identity::of);
         match route::settle(service, asked, identity.as_ref()) {
@@ -227,6 +238,7 @@ fn failed(live: &Live, failure: &Failure) -> Ending {
 }
 
 const ALERT_HANDSHAKE_FAILURE: u8 = 40;
+const ALERT_CERTIFICATE_EXPIRED: u8 = 45;
 const ALERT_ACCESS_DENIED: u8 = 49;
 const ALERT_DECODE_ERROR: u8 = 50;
 const ALERT_PROTOCOL_VERSION: u8 = 70;
