@@ -59,6 +59,7 @@ pub async fn first_that_answers(
                     Ok(Reached { socket, tls: None })
                 } else {
                     let greeting = greet(core, live, target, socket, opened);
+                    let limit = live.service().spec.timeouts.handshake;
                     Box::pin(unless_cut(live, Step::Connect, rt::within(limit, greeting)))
                         .await?
                         .unwrap_or(Err(Cause::Timeout))
