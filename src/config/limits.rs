@@ -155,6 +155,9 @@ pub const TLS_MESSAGE_BYTES_MAX: usize = (64 << 10) + 512;
 /// Messages without data (key updates, tickets, warnings, empty records) between two records with
 /// data, before the peer is taken for one that only wants to keep us busy.
 pub const TLS_IDLE_TALK_MAX: u32 = 64;
+/// Attempts to renegotiate (TLS 1.2) that are refused on one connection before it is ended: a refusal
+/// waits in memory while the peer does not read.
+pub const TLS_REFUSALS_MAX: u32 = 64;
 /// Records sealed in one go: as much plaintext as the scratch buffer holds.
 pub const SEAL_RECORDS: usize = 4;
 /// The one buffer of a core in which records are sealed, in bytes: room for the longest head and tail

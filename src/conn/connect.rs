@@ -59,6 +59,7 @@ pub async fn first_that_answers(
                 if target.tls.is_none() && !(by_postgres && passes_through(opened)) {
                     Ok(Reached { socket, tls: None })
                 } else {
+                    let limit = live.service().spec.timeouts.handshake;
                     greet_boxed(core, live, target, socket, opened, limit).await?
                 }
             }
@@ -85,6 +86,9 @@ fn passes_through(opened: Option<&Opened>) -> bool {
     opened.is_some_and(|opened| opened.session.is_none())
 }
 
+/// The outer error ends the connection, the inner one only this target.
+type Greeted = Result<Result<Reached, Cause>, Ending>;
+
 /// [`greet`] within a limit; boxed, for the room of a handshake is not every connection's.
 fn greet_boxed<'a>(
     core: &'a Rc<Core>,
@@ -93,7 +97,7 @@ fn greet_boxed<'a>(
     socket: Sock,
     opened: Option<&'a Opened>,
     limit: Duration,
-) -> Pin<Box<dyn Future<Output = Result<Result<Reached, Cause>, Ending>> + 'a>> {
+) -> Pin<Box<dyn Future<Output = Greeted> + 'a>> {
     let greeting = rt::within(limit, greet(core, live, target, socket, opened));
     Box::pin(async move {
         let greeted = unless_cut(live, Step::Connect, greeting).await?;

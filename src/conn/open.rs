@@ -163,22 +163,27 @@ async fn terminate(
             _ => None,
         };
     });
-    let identity = || facts.certificate.as_ref().and_then(Identity::of);
-    // A resumed session verifies no certificate, and a ticket may outlive it.
-    let refused = if facts.resumed && identity().is_some_and(|it| it.expired(UnixTime::now())) {
-        live.note("the certificate has expired since the session began");
-        Some(ALERT_CERTIFICATE_EXPIRED)
-    } else if route::wants_certificate(service) {
-        let settled = route::settle(service, asked, identity().as_ref());
-        settled.map(|pool| live.pool.set(pool)).err().map(|_| ALERT_ACCESS_DENIED)
-    } else {
-        None
-    };
-    if let Some(alert) = refused {
+    // To resume a session verifies nothing anew.
+    let expired =
+        |shown| Identity::of(shown).is_some_and(|identity| identity.expired(UnixTime::now()));
+    if facts.resumed && facts.certificate.as_ref().is_some_and(expired) {
         let mut session = session;
-        session.complain(alert);
+        session.complain(ALERT_CERTIFICATE_EXPIRED);
         farewell(client, session.unsent()).await;
-        return Err(Ending::us(Step::Route, Cause::ClientCertificate));
+        live.note("the certificate of the resumed session has expired");
+        return Err(client_ending(Cause::ClientCertificate));
+    }
+    if route::wants_certificate(service) {
+        let identity = facts.certificate.as_ref().and_then(Identity::of);
+        match route::settle(service, asked, identity.as_ref()) {
+            Ok(pool) => live.pool.set(pool),
+            Err(cause) => {
+                let mut session = session;
+                session.complain(ALERT_ACCESS_DENIED);
+                farewell(client, session.unsent()).await;
+                return Err(Ending::us(Step::Route, cause));
+            }
+        }
     }
     Ok(Opened {
         prefix: plain.into(),

@@ -109,6 +109,16 @@ impl Shared {
         self.one_ended.get()
     }
 
+    /// Whether a send to this side has failed.
+    pub(crate) fn is_dead(&self, side: Side) -> bool {
+        self.dead(side).get()
+    }
+
+    /// A send to this side has failed.
+    pub(crate) fn died(&self, side: Side) {
+        self.dead(side).set(true);
+    }
+
     /// A failed send takes the socket's error with it, after which a read of the same socket
     /// reports a clean end: remember that it is none.
     fn dead(&self, side: Side) -> &Cell<bool> {
@@ -235,7 +245,7 @@ impl Flow<'_> {
 
     /// The source has ended: pass it on.
     pub(crate) fn finish(&self) -> Result<(), Fault> {
-        if self.shared.dead(self.source).get() {
+        if self.shared.is_dead(self.source) {
             return Err(Fault { side: self.source, cause: Cause::Reset, unread: false });
         }
         self.live.touch(self.core);
@@ -361,7 +371,7 @@ impl Flow<'_> {
     pub(crate) fn sink_failed(&self, error: &io::Error) -> Fault {
         let side = if self.source == Side::Client { Side::Upstream } else { Side::Client };
         tracing::debug!(side = side.name(), %error, "a write failed");
-        self.shared.dead(side).set(true);
+        self.shared.died(side);
         Fault { side, cause: cause_of(error), unread: true }
     }
 }

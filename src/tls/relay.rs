@@ -203,8 +203,13 @@ impl TlsFlow<'_> {
         let room = scratch.get_mut(carried..).unwrap_or_default();
         let space = room.len();
         let read = match socket::recv(self.flow.from.fd(), room) {
-            // Without close_notify, which ends the loop before it comes here.
-            Ok(0) => return Err(self.fault(self.flow.source, Cause::Truncated)),
+            // Without close_notify, which ends the loop before it comes here. After a failed send
+            // a reset looks like a FIN.
+            Ok(0) => {
+                let reset = self.flow.shared.is_dead(self.flow.source);
+                let cause = if reset { Cause::Reset } else { Cause::Truncated };
+                return Err(self.fault(self.flow.source, cause));
+            }
             Ok(n) => n,
             Err(error) if socket::would_block(&error) => {
                 from.carry(scratch.get(..carried).unwrap_or_default());
@@ -236,10 +241,13 @@ impl TlsFlow<'_> {
 
     /// Sends what the peer is owed, if its socket takes it now; otherwise it goes with the next data.
     fn answer(&self, from: &mut Session) {
-        if !from.unsent().is_empty()
-            && let Ok(sent) = socket::send(self.flow.from.fd(), from.unsent())
-        {
-            from.sent(sent);
+        if from.unsent().is_empty() {
+            return;
+        }
+        match socket::send(self.flow.from.fd(), from.unsent()) {
+            Ok(sent) => from.sent(sent),
+            Err(error) if socket::would_block(&error) => {}
+            Err(_) => self.flow.shared.died(self.flow.source),
         }
     }
 
@@ -361,6 +369,11 @@ impl TlsFlow<'_> {
 
     /// The source has ended: pass it on.
     async fn finish(&self) -> Result<(), Fault> {
+        // What looks like a FIN after a failed send is none: close_notify would claim one.
+        let in_order = self.from.is_some_and(|from| from.borrow().has_ended());
+        if !in_order && self.flow.shared.is_dead(self.flow.source) {
+            return Err(self.fault(self.flow.source, Cause::Reset));
+        }
         if let Some(to) = self.to {
             to.borrow_mut().end();
             if let Err(fault) = self.drain().await

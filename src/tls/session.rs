@@ -112,6 +112,10 @@ pub struct Session {
     message: Vec<u8>,
     /// Messages without data since the last that had some.
     idle_talk: u32,
+    /// Refused attempts to renegotiate.
+    refusals: u32,
+    /// The peer asked for new keys and has not been given any yet.
+    owes_keys: bool,
     ended: bool,
 }
 
@@ -128,6 +132,8 @@ impl Session {
             carried,
             message: Vec::new(),
             idle_talk: 0,
+            refusals: 0,
+            owes_keys: false,
             ended: false,
         })
     }
@@ -259,13 +265,18 @@ impl Session {
                 Ok(())
             }
             (HELLO_REQUEST, false, Kept::Client(_)) | (CLIENT_HELLO, false, Kept::Server(_)) => {
+                self.refusals += 1;
+                if self.refusals > limits::TLS_REFUSALS_MAX {
+                    return Err(Fault::Flood);
+                }
                 self.say(Content::Alert, &[WARNING, NO_RENEGOTIATION])
             }
             _ => Err(Fault::Message),
         }
     }
 
-    /// RFC 8446 §4.6.3.
+    /// RFC 8446 §4.6.3. One answer before our next data is enough for any number of requests; to
+    /// answer each at once would let a peer that reads nothing fill our memory with answers.
     fn update_keys(&mut self, body: &[u8]) -> Result<(), Fault> {
         let exhausted = Fault::Record(record::Fault::Exhausted);
         let version = self.kept.version();
@@ -273,7 +284,10 @@ impl Session {
         self.opener = Opener::new(version, sequence, &secrets).ok_or(exhausted)?;
         match body {
             [0] => Ok(()),
-            [1] => self.renew_sealer(),
+            [1] => {
+                self.owes_keys = true;
+                Ok(())
+            }
             _ => Err(Fault::Record(record::Fault::Malformed)),
         }
     }
@@ -284,6 +298,7 @@ impl Session {
         self.say(Content::Handshake, &[KEY_UPDATE, 0, 0, 1, 0])?;
         let (sequence, secrets) = self.kept.next_secrets(true).ok_or(exhausted)?;
         self.sealer = Sealer::new(self.kept.version(), sequence, &secrets).ok_or(exhausted)?;
+        self.owes_keys = false;
         Ok(())
     }
 
@@ -322,7 +337,7 @@ impl Session {
     /// # Errors
     /// A [`Fault`] when the keys are used up.
     pub fn seal(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, Fault> {
-        if self.sealer.is_worn() {
+        if self.owes_keys || self.sealer.is_worn() {
             self.renew_sealer()?;
         }
         let layout = self.layout();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod backend;
+pub mod certs;
 pub mod config;
 pub mod data;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod peer;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod tls;
 pub mod wait;
 
 /// Held by a test that keeps all cores busy or floods the machine with connections, so that such

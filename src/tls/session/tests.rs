@@ -97,7 +97,7 @@ fn is_rsa(suite: &SupportedCipherSuite) -> bool {
 
 impl Pair {
     /// Seals `data` as the relay does and has rustls read it.
-    fn to_them(&mut self, data: &[u8]) -> Vec<u8> {
+    fn give_them(&mut self, data: &[u8]) -> Vec<u8> {
         let mut got = Vec::new();
         for data in data.chunks(limits::SEAL_RECORDS * PLAIN_MAX) {
             let mut buffer = vec![0; limits::SEALING_BYTES];
@@ -131,7 +131,7 @@ impl Pair {
     }
 
     /// What rustls wants sent.
-    fn from_them(&mut self, data: &[u8]) -> Vec<u8> {
+    fn take_theirs(&mut self, data: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut left = data;
         loop {
@@ -182,13 +182,13 @@ fn every_suite_both_ways_with_new_keys_in_between_and_an_end() {
         let v13 = pair.ours.is_v13();
         for size in [1, 100, PLAIN_MAX - 1, PLAIN_MAX, PLAIN_MAX + 1, 5 * PLAIN_MAX + 7] {
             let data = bytes(size);
-            assert_eq!(pair.to_them(&data), data, "{suite:?} {size}");
-            let wire = pair.from_them(&data);
+            assert_eq!(pair.give_them(&data), data, "{suite:?} {size}");
+            let wire = pair.take_theirs(&data);
             assert_eq!(pair.open(&wire, &[1000, 1]).unwrap(), data, "{suite:?} {size}");
             if v13 {
                 // Theirs asks for ours: both sides have new keys afterwards.
                 pair.theirs.refresh_traffic_keys().unwrap();
-                let wire = pair.from_them(b"after");
+                let wire = pair.take_theirs(b"after");
                 assert_eq!(pair.open(&wire, &[]).unwrap(), b"after");
                 assert_eq!(pair.flush(), b"");
                 pair.ours.renew_sealer().unwrap();
@@ -198,7 +198,7 @@ fn every_suite_both_ways_with_new_keys_in_between_and_an_end() {
         pair.flush();
         assert_eq!(pair.theirs.reader().read(&mut [0]).unwrap(), 0, "close_notify came");
         pair.theirs.send_close_notify();
-        let wire = pair.from_them(b"");
+        let wire = pair.take_theirs(b"");
         assert!(!pair.ours.has_ended());
         assert_eq!(pair.open(&wire, &[]).unwrap(), b"");
         assert!(pair.ours.has_ended());
@@ -226,7 +226,7 @@ fn a_peer_that_only_talks_is_cut() {
     let mut wire = Vec::new();
     for _ in 0..=limits::TLS_IDLE_TALK_MAX {
         pair.theirs.refresh_traffic_keys().unwrap();
-        wire.extend(pair.from_them(b""));
+        wire.extend(pair.take_theirs(b""));
     }
     assert_eq!(pair.open(&wire, &[]), Err(Fault::Flood));
 }
@@ -239,7 +239,7 @@ proptest! {
         let suites: Vec<_> = suites().into_iter().filter(|suite| !is_rsa(suite)).collect();
         let mut pair = pair(suites[at % suites.len()]);
         let data = bytes(len);
-        let wire = pair.from_them(&data);
+        let wire = pair.take_theirs(&data);
         prop_assert_eq!(pair.open(&wire, &cuts).unwrap(), data);
     }
 
@@ -248,7 +248,7 @@ proptest! {
         let suites: Vec<_> = suites().into_iter().filter(|suite| !is_rsa(suite)).collect();
         let mut pair = pair(suites[at % suites.len()]);
         let data = bytes(len);
-        let mut wire = pair.from_them(&data);
+        let mut wire = pair.take_theirs(&data);
         let place = place.index(wire.len());
         wire[place] ^= 1 << bit;
         // A changed length may leave us waiting for more; the version's minor is not looked at.

@@ -338,6 +338,27 @@ impl Peer {
     }
 }
 
+impl Read for &Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.try_recv_into(buffer)
+    }
+}
+
+impl Write for &Peer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.born_dead {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let count = (&self.stream).write(bytes)?;
+        self.sent.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl From<Peer> for Outcome {
     fn from(peer: Peer) -> Outcome {
         peer.close()

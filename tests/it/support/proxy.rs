@@ -376,6 +376,11 @@ impl Proxy {
         self.ledger.one(peer.into(), Some(&service.id), reason, false);
     }
 
+    /// This connection ended with `reason` before a service was chosen for it, or after.
+    pub fn refused(&mut self, peer: impl Into<Outcome>, reason: &str) {
+        self.ledger.one(peer.into(), None, reason, false);
+    }
+
     /// So many connections, made by somebody else, ended with `reason`.
     pub fn ended_many(&mut self, count: usize, reason: &str) {
         self.ledger.many(count, count, reason);
