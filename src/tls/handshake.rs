@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::session::{Kept, Session};
@@ -67,6 +67,8 @@ trait Handshake: Sized {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    /// Whether something waits to be sent.
+    fn owes(&self) -> bool;
     fn facts(&self) -> Facts;
     fn into_session(self, carried: Vec<u8>) -> Result<Session, rustls::Error>;
     /// What is left to send when the handshake is done need not be sent at once.
@@ -83,6 +85,10 @@ macro_rules! handshake {
                 incoming: &'i mut [u8],
             ) -> UnbufferedStatus<'c, 'i, $data> {
                 self.process_tls_records(incoming)
+            }
+
+            fn owes(&self) -> bool {
+                self.wants_write()
             }
 
             fn facts(&self) -> Facts {
@@ -152,7 +158,6 @@ async fn shake<H: Handshake>(
     let mut outgoing = Vec::new();
     let mut plain = Vec::new();
     let mut ended = false;
-    let mut failed = None;
     loop {
         let UnbufferedStatus { mut discard, state } = connection.process(&mut incoming);
         let next = match state {
@@ -164,12 +169,8 @@ async fn shake<H: Handshake>(
                 }
                 Next::Again
             }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                let start = outgoing.len();
-                if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
-                    outgoing.resize(start + size.required_size, 0);
-                    let _ = data.encode(outgoing.get_mut(start..).unwrap_or_default());
-                }
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, &mut outgoing);
                 Next::Again
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
@@ -191,18 +192,24 @@ async fn shake<H: Handshake>(
             // What is left at the end may go later; whether this is the end is known at the next
             // step.
             Next::Send if connection.may_send_later() => {}
-            // The alert, which comes after the error, has been encoded by now.
-            Next::Receive | Next::Done | Next::Failed(_) if failed.is_some() => {
-                let _ = send_all(sock, &mut outgoing).await;
-                return Err(failed.map_or(Failure::Closed, Failure::Tls));
-            }
             Next::Send => send_all(sock, &mut outgoing).await?,
             Next::Receive => {
                 send_all(sock, &mut outgoing).await?;
                 receive(core, sock, &mut incoming).await?;
             }
             Next::Done => break,
-            Next::Failed(error) => failed = Some(error),
+            Next::Failed(error) => {
+                // What is owed, the alert among it, comes out first; further than that rustls must
+                // not look: it would find the next fault and does not expect to.
+                while connection.owes()
+                    && let Ok(ConnectionState::EncodeTlsData(data)) =
+                        connection.process(&mut incoming).state
+                {
+                    encode(data, &mut outgoing);
+                }
+                let _ = send_all(sock, &mut outgoing).await;
+                return Err(Failure::Tls(error));
+            }
         }
     }
     let facts = connection.facts();
@@ -216,6 +223,14 @@ async fn shake<H: Handshake>(
         session.set_ended();
     }
     Ok(Established { session, plain, facts })
+}
+
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
+    let start = outgoing.len();
+    if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+        outgoing.resize(start + size.required_size, 0);
+        let _ = data.encode(outgoing.get_mut(start..).unwrap_or_default());
+    }
 }
 
 async fn send_all(sock: &Sock, outgoing: &mut Vec<u8>) -> Result<(), Failure> {
