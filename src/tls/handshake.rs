@@ -71,6 +71,8 @@ trait Handshake: Sized {
     fn into_session(self, carried: Vec<u8>) -> Result<Session, rustls::Error>;
     /// What is left to send when the handshake is done need not be sent at once.
     fn may_send_later(&self) -> bool;
+    /// There is something to be encoded.
+    fn has_words(&self) -> bool;
 }
 
 macro_rules! handshake {
@@ -103,6 +105,10 @@ macro_rules! handshake {
 
             fn may_send_later(&self) -> bool {
                 $later && self.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            }
+
+            fn has_words(&self) -> bool {
+                self.wants_write()
             }
         }
     };
@@ -154,6 +160,14 @@ async fn shake<H: Handshake>(
     let mut ended = false;
     let mut failed = None;
     loop {
+        // The alert comes after the error. Once it has been encoded rustls must not be asked again:
+        // it would look at the bytes that failed once more.
+        if !connection.has_words()
+            && let Some(error) = failed
+        {
+            let _ = send_all(sock, &mut outgoing).await;
+            return Err(Failure::Tls(error));
+        }
         let UnbufferedStatus { mut discard, state } = connection.process(&mut incoming);
         let next = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -191,11 +205,6 @@ async fn shake<H: Handshake>(
             // What is left at the end may go later; whether this is the end is known at the next
             // step.
             Next::Send if connection.may_send_later() => {}
-            // The alert, which comes after the error, has been encoded by now.
-            Next::Receive | Next::Done | Next::Failed(_) if failed.is_some() => {
-                let _ = send_all(sock, &mut outgoing).await;
-                return Err(failed.map_or(Failure::Closed, Failure::Tls));
-            }
             Next::Send => send_all(sock, &mut outgoing).await?,
             Next::Receive => {
                 send_all(sock, &mut outgoing).await?;
