@@ -267,7 +267,7 @@ Connection: close\r\n\r\nThis host is not served here.\r\n";
 
 /// Says the last words and waits a little until the client has heard them: to close while it still
 /// sends would reset the connection, and with it what we said.
-async fn farewell(client: &Sock, words: &[u8]) {
+pub(crate) async fn farewell(client: &Sock, words: &[u8]) {
     if !words.is_empty() && socket::send(client.fd(), words).is_err() {
         return;
     }
