@@ -42,7 +42,8 @@ pub async fn first_that_answers(
     order: Order,
     opened: Option<&Opened>,
 ) -> Result<Reached, Ending> {
-    let limit = live.service().spec.timeouts.connect;
+    let timeouts = &live.service().spec.timeouts;
+    let (limit, handshake) = (timeouts.connect, timeouts.handshake);
     let tries = live.service().spec.retries.saturating_add(1);
     let mut ending = Ending::us(Step::Connect, Cause::Unresolved);
     for (index, attempt) in order.zip(0..tries) {
@@ -59,7 +60,7 @@ pub async fn first_that_answers(
                     Ok(Reached { socket, tls: None })
                 } else {
                     let greeting = greet(core, live, target, socket, opened);
-                    Box::pin(unless_cut(live, Step::Connect, rt::within(limit, greeting)))
+                    Box::pin(unless_cut(live, Step::Connect, rt::within(handshake, greeting)))
                         .await?
                         .unwrap_or(Err(Cause::Timeout))
                 }
