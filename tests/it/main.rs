@@ -36,4 +36,5 @@ mod readme;
 mod relay;
 mod reload;
 mod timeouts;
+mod tls_programs;
 mod upstream;
