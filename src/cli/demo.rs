@@ -1,49 +1,70 @@
 //! `thalweg demo`: a proxy and what it leads to, on loopback, to see a byte go through.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::config::limits;
 use crate::control::run::{self, Options};
+use crate::tls::provider::provider;
 
-/// Where the demo's proxy listens, when the port is free.
+/// Where the demo's proxy listens, when the ports are free.
 const PROXY_PORT: u16 = 7000;
-/// Where its echo backend listens, when the port is free; `config/quickstart.json` leads there.
+const TLS_PORT: u16 = 7443;
+/// Where its echo backends listen, when the ports are free; `config/quickstart.json` leads to the
+/// first.
 const BACKEND_PORT: u16 = 7001;
+const TLS_BACKEND_PORT: u16 = 7002;
 
-/// Runs the demo until it is interrupted; with `backends_only`, the echo backend alone.
+/// The name for which TLS ends at the proxy, and that for which it passes through.
+const ENDED: &str = "ended.localhost";
+const PASSED: &str = "passed.localhost";
+
+type Failed = Box<dyn std::error::Error>;
+
+/// Runs the demo until it is interrupted; with `backends_only`, the plain echo backend alone.
 ///
 /// # Errors
 /// What could not be started, in words.
 pub fn run(backends_only: bool) -> Result<(), String> {
     let backend = listener(BACKEND_PORT, backends_only)?;
-    let backend_addr = backend.local_addr().map_err(|error| error.to_string())?;
-    let echo = std::thread::Builder::new()
-        .name("demo-echo".into())
-        .spawn(move || echo(backend))
-        .map_err(|error| error.to_string())?;
     if backends_only {
-        say(&format!("echo backend on {backend_addr}; ^C ends it\n"));
-        return match echo.join() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the echo backend failed".into()),
-        };
+        say(&format!("echo backend on {}; ^C ends it\n", addr(&backend)?));
+        return echo(backend, None).join().map_err(|_| "the echo backend failed".to_owned());
     }
-    // Only asks for a port; the proxy binds it again.
-    let proxy_addr =
-        listener(PROXY_PORT, false)?.local_addr().map_err(|error| error.to_string())?;
-    let config = write_config(proxy_addr, backend_addr).map_err(|error| error.to_string())?;
-    say(&introduction(proxy_addr, backend_addr, &config));
-    let drain_deadline = limits::CUT_GRACE;
-    let result = run::run(&Options { config: config.clone(), drain_deadline });
-    if let Some(directory) = config.parent() {
-        let _ = std::fs::remove_dir_all(directory);
-    }
+    let tls_backend = listener(TLS_BACKEND_PORT, false)?;
+    // These only ask for a port; the proxy binds it again.
+    let places = Places {
+        plain: addr(&listener(PROXY_PORT, false)?)?,
+        tls: addr(&listener(TLS_PORT, false)?)?,
+        backend: addr(&backend)?,
+        tls_backend: addr(&tls_backend)?,
+    };
+    let directory = std::env::temp_dir().join(format!("thalweg-demo-{}", process::id()));
+    let (config, served) = prepare(&directory, &places)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    drop(echo(backend, None));
+    drop(echo(tls_backend, Some(served)));
+    say(&introduction(&places, &config));
+    let result = run::run(&Options { config, drain_deadline: limits::CUT_GRACE });
+    let _ = std::fs::remove_dir_all(directory);
     result
+}
+
+/// Where everything listens.
+struct Places {
+    plain: SocketAddr,
+    tls: SocketAddr,
+    backend: SocketAddr,
+    tls_backend: SocketAddr,
 }
 
 /// The wished port, or one the kernel chooses where it is taken and need not be this one.
@@ -56,38 +77,81 @@ fn listener(port: u16, exactly: bool) -> Result<TcpListener, String> {
     }
 }
 
-fn write_config(proxy: SocketAddr, backend: SocketAddr) -> io::Result<PathBuf> {
-    let directory = std::env::temp_dir().join(format!("thalweg-demo-{}", process::id()));
-    // Ours alone, and refused if somebody else has made it: the directory may be everybody's.
-    std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
-    let path = directory.join("demo.json");
-    let config = serde_json::json!({
-        "events": { "file": "events.ndjson" },
-        "services": [{
-            "id": "demo",
-            "name": "Demo",
-            "interface": proxy.ip().to_string(),
-            "port": proxy.port(),
-            "rules": [{ "targets": [{ "host": backend.ip().to_string(), "port": backend.port() }] }]
-        }]
-    });
-    std::fs::write(&path, format!("{config:#}\n"))?;
-    Ok(path)
+fn addr(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| error.to_string())
 }
 
-fn introduction(proxy: SocketAddr, backend: SocketAddr, config: &std::path::Path) -> String {
-    let (file, pid, port) = (config.display(), process::id(), proxy.port());
-    let events = config.with_file_name("events.ndjson");
-    let events = events.display();
+/// Writes the configuration and the certificates; returns its path and how the TLS backend serves.
+fn prepare(directory: &Path, places: &Places) -> Result<(PathBuf, Arc<ServerConfig>), Failed> {
+    // Ours alone, and refused if somebody else has made it: the directory may be everybody's.
+    std::fs::DirBuilder::new().mode(0o700).create(directory)?;
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "Thalweg demo");
+    std::fs::write(directory.join("ca.pem"), params.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(params, key);
+    let certificate = |name: &str| -> Result<_, Failed> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new([name.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        Ok((params.signed_by(&key, &issuer)?, key))
+    };
+    let (ours, key) = certificate(ENDED)?;
+    std::fs::write(directory.join("ended.pem"), ours.pem() + &key.serialize_pem())?;
+    let (theirs, key) = certificate(PASSED)?;
+    let served = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![theirs.into()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
+
+    let rule = |domain: &str, to: SocketAddr| {
+        let target = serde_json::json!({ "host": to.ip().to_string(), "port": to.port() });
+        serde_json::json!({ "domain": domain, "targets": [target] })
+    };
+    let service = |id: &str, at: SocketAddr, tls: &str, rule: serde_json::Value| {
+        serde_json::json!({
+            "id": id,
+            "interface": at.ip().to_string(),
+            "port": at.port(),
+            "tls": tls,
+            "sni": { "enabled": tls != "Disabled" },
+            "rules": [rule],
+        })
+    };
+    let config = serde_json::json!({
+        "events": { "file": "events.ndjson" },
+        "certificates": [{ "certFile": "ended.pem" }],
+        "services": [
+            service("demo", places.plain, "Disabled", rule("*", places.backend)),
+            service("demo-ended", places.tls, "Enabled", rule(ENDED, places.backend)),
+            service("demo-passed", places.tls, "PassThrough", rule(PASSED, places.tls_backend)),
+        ],
+    });
+    let path = directory.join("demo.json");
+    std::fs::write(&path, format!("{config:#}\n"))?;
+    Ok((path, Arc::new(served)))
+}
+
+fn introduction(places: &Places, config: &Path) -> String {
+    let Places { plain, tls, backend, tls_backend } = places;
+    let (file, pid, port) = (config.display(), process::id(), plain.port());
+    let directory = config.parent().unwrap_or(config).display();
     format!(
         "\
-Thalweg listens on {proxy} and leads to an echo backend on {backend}.
+Thalweg listens on {plain} and leads to an echo backend on {backend}.
+On {tls} it ends TLS for {ENDED}, and passes it through for {PASSED} to
+a backend with a certificate of its own on {tls_backend}.
 
 Send a byte through it, from another terminal:
   bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; echo hello >&3; head -n 1 <&3'
+  (echo hello; sleep 1) | openssl s_client -brief -connect {tls} -servername {ENDED} -CAfile {directory}/ca.pem
+  (echo hello; sleep 1) | openssl s_client -brief -connect {tls} -servername {PASSED} -CAfile {directory}/ca.pem
+  curl --cacert {directory}/ca.pem --connect-to ::{tls} https://{ENDED}/hello
+  curl --cacert {directory}/ca.pem --connect-to ::{tls} https://{PASSED}/hello
 
 See why each connection ended:
-  cat {events}
+  cat {directory}/events.ndjson
 
 Change it while it runs: edit the file, then reload:
   {file}
@@ -99,22 +163,50 @@ Change it while it runs: edit the file, then reload:
     )
 }
 
-/// Sends back whatever comes, on a small runtime of its own.
-fn echo(listener: TcpListener) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        loop {
-            let (mut client, _) = listener.accept().await?;
-            tokio::spawn(async move {
-                let (mut from, mut to) = client.split();
-                // A client that breaks off is the client's affair.
-                let _ = tokio::io::copy(&mut from, &mut to).await;
-                let _ = tokio::io::AsyncWriteExt::shutdown(&mut to).await;
-            });
+/// Sends back whatever comes, a thread for each connection.
+fn echo(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let tls = tls.clone();
+            // A client that breaks off, or for which there is no thread, is not our affair.
+            let _ = thread::Builder::new().spawn(move || drop(answer(stream, tls)));
         }
     })
+}
+
+fn answer(mut stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<(), Failed> {
+    stream.set_nodelay(true)?;
+    if let Some(tls) = tls {
+        let mut stream = StreamOwned::new(ServerConnection::new(tls)?, stream);
+        answer_on(&mut stream)?;
+        stream.conn.send_close_notify();
+        stream.flush()?;
+    } else {
+        answer_on(&mut stream)?;
+        stream.shutdown(Shutdown::Write)?;
+    }
+    Ok(())
+}
+
+/// What begins as a request of HTTP is sent back as the body of the answer to it, for browsers and
+/// curl.
+fn answer_on(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut is_first = true;
+    loop {
+        let count = stream.read(&mut buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if is_first && bytes.starts_with(b"GET /") {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+            write!(stream, "{head}Content-Length: {count}\r\n\r\n")?;
+            return stream.write_all(bytes);
+        }
+        is_first = false;
+        stream.write_all(bytes)?;
+    }
 }
 
 fn say(text: &str) {

@@ -43,7 +43,8 @@ pub async fn first_that_answers(
     order: Order,
     opened: Option<&Opened>,
 ) -> Result<Reached, Ending> {
-    let limit = live.service().spec.timeouts.connect;
+    let timeouts = &live.service().spec.timeouts;
+    let (limit, handshake) = (timeouts.connect, timeouts.handshake);
     let tries = live.service().spec.retries.saturating_add(1);
     let mut ending = Ending::us(Step::Connect, Cause::Unresolved);
     for (index, attempt) in order.zip(0..tries) {
@@ -59,8 +60,7 @@ pub async fn first_that_answers(
                 if target.tls.is_none() && !(by_postgres && passes_through(opened)) {
                     Ok(Reached { socket, tls: None })
                 } else {
-                    let limit = live.service().spec.timeouts.handshake;
-                    greet_boxed(core, live, target, socket, opened, limit).await?
+                    greet_boxed(core, live, target, socket, opened, handshake).await?
                 }
             }
             Err(cause) => Err(cause),

@@ -132,7 +132,8 @@ causes! {
          `retries`, other targets were tried first.";
     Timeout "timeout" "the target did not answer in time"
         "No answer to the SYN within `timeouts.connect`: the machine is down, a firewall drops, or \
-         the target's accept queue is full.";
+         the target's accept queue is full. Or the target took the connection, but did not finish a TLS \
+         handshake within `timeouts.handshake`.";
     Unreachable "unreachable" "no route to the target"
         "The network answered that the host or network cannot be reached. Check the address and \
          the routes of this machine.";

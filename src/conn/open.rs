@@ -103,6 +103,12 @@ pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened,
     {
         return Err(refuse(Step::Handshake, Cause::NoCertificate).await);
     }
+    // It could have a later version with us: somebody in between spoilt its first attempt (RFC 7507).
+    if hello.fallback && !hello.offers_tls13() {
+        live.note("inappropriate fallback to an older version");
+        farewell(client, &alert(ALERT_INAPPROPRIATE_FALLBACK)).await;
+        return Err(client_ending(Cause::Tls));
+    }
     admit::service(live)?;
     terminate(core, live, client, service, config_for(tls, &hello), bytes, &asked)
         .await
@@ -242,11 +248,17 @@ const ALERT_CERTIFICATE_EXPIRED: u8 = 45;
 const ALERT_ACCESS_DENIED: u8 = 49;
 const ALERT_DECODE_ERROR: u8 = 50;
 const ALERT_PROTOCOL_VERSION: u8 = 70;
+const ALERT_INAPPROPRIATE_FALLBACK: u8 = 86;
 const ALERT_UNRECOGNIZED_NAME: u8 = 112;
+
+/// A fatal alert in clear (RFC 8446 §6): no handshake has begun.
+fn alert(code: u8) -> [u8; 7] {
+    [21, 3, 1, 0, 2, 2, code]
+}
 
 /// Tells the client why, in its own protocol where it has words for it, and names the ending.
 async fn refuse(live: &Live, client: &Sock, step: Step, cause: Cause, postgres: bool) -> Ending {
-    let alert = match cause {
+    let code = match cause {
         Cause::NoMatch | Cause::NoCertificate => Some(ALERT_UNRECOGNIZED_NAME),
         Cause::NoName => Some(ALERT_HANDSHAKE_FAILURE),
         Cause::Malformed | Cause::TooLarge => Some(ALERT_DECODE_ERROR),
@@ -254,9 +266,8 @@ async fn refuse(live: &Live, client: &Sock, step: Step, cause: Cause, postgres: 
         _ => None,
     };
     let tls = live.listener.needs == Needs::Hello;
-    match (alert, cause) {
-        // A fatal alert in clear (RFC 8446 §6): no handshake has begun.
-        (Some(alert), _) if tls => farewell(client, &[21, 3, 1, 0, 2, 2, alert]).await,
+    match (code, cause) {
+        (Some(code), _) if tls => farewell(client, &alert(code)).await,
         (_, Cause::Plain) if !postgres => {
             let text = "this server takes TLS connections only: use sslmode=require";
             farewell(client, &postgres::refusal(text)).await;
@@ -279,7 +290,7 @@ Connection: close\r\n\r\nThis host is not served here.\r\n";
 
 /// Says the last words and waits a little until the client has heard them: to close while it still
 /// sends would reset the connection, and with it what we said.
-async fn farewell(client: &Sock, words: &[u8]) {
+pub(crate) async fn farewell(client: &Sock, words: &[u8]) {
     if !words.is_empty() && socket::send(client.fd(), words).is_err() {
         return;
     }

@@ -18,9 +18,10 @@ use rustls::{ConnectionTrafficSecrets, ProtocolVersion};
 pub const PLAIN_MAX: usize = 1 << 14;
 /// Bytes of a record's header.
 pub const HEADER: usize = 5;
-/// Most bytes of a record's body that we take: RFC 5246 §6.2.3 allows 2048 above the plaintext,
-/// TLS 1.3 only 256.
-const BODY_MAX: usize = PLAIN_MAX + 2048;
+/// Most bytes of a record's body in TLS 1.2 (RFC 5246 §6.2.3) …
+const BODY_MAX_12: usize = PLAIN_MAX + 2048;
+/// … and in TLS 1.3 (RFC 8446 §5.2).
+const BODY_MAX_13: usize = PLAIN_MAX + 256;
 const TAG: usize = 16;
 const EXPLICIT_NONCE: usize = 8;
 const VERSION: [u8; 2] = [3, 3];
@@ -275,7 +276,8 @@ impl Opener {
         if major != VERSION[0] {
             return Err(Fault::Malformed);
         }
-        if body > BODY_MAX {
+        let most = if self.keys.shape == Shape::V13 { BODY_MAX_13 } else { BODY_MAX_12 };
+        if body > most {
             return Err(Fault::Overflow);
         }
         let Some(sealed) = rest.get_mut(..body) else {
@@ -323,6 +325,10 @@ impl Opener {
             .key
             .open_in_place(nonce, Aad::from(header), sealed)
             .map_err(|_| Fault::Forged)?;
+        // Padding counts too (RFC 8446 §5.4).
+        if inner.len() > PLAIN_MAX + 1 {
+            return Err(Fault::Overflow);
+        }
         // The type is the last byte that is not padding.
         let (at, code) =
             inner.iter().enumerate().rfind(|(_, byte)| **byte != 0).ok_or(Fault::Unexpected)?;

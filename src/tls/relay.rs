@@ -19,6 +19,7 @@ use super::session::{self, Session};
 use crate::config::limits;
 use crate::conn::ending::{Cause, Ending, Side};
 use crate::conn::live::Live;
+use crate::conn::open::farewell;
 use crate::conn::relay::{Fault, Flow, Shared, until_end, wind_up};
 use crate::io::socket;
 use crate::rt::Sock;
@@ -57,7 +58,12 @@ pub async fn both_ways(
     let [from_client, from_upstream] = prefixes;
     let (up, down) = (pin!(up.pump(from_client)), pin!(down.pump(from_upstream)));
     let end = until_end(live, up, down).await;
-    wind_up(live, client, &upstream, end).await
+    let ending = wind_up(live, client, &upstream, end).await;
+    if ending.side == Side::Client && ending.cause == Cause::Tls {
+        // It was told by an alert: a reset at once would keep it from one that still sends.
+        farewell(client, &[]).await;
+    }
+    ending
 }
 
 /// One direction.
@@ -213,6 +219,8 @@ impl TlsFlow<'_> {
             Ok(n) => n,
             Err(error) if socket::would_block(&error) => {
                 from.carry(scratch.get(..carried).unwrap_or_default());
+                // A client that says nothing yet is not kept waiting for its tickets.
+                self.answer(&mut from);
                 return Ok((Got::Nothing, Rest::Nothing));
             }
             Err(error) => return Err(self.flow.source_failed(&error)),

@@ -53,8 +53,10 @@ pub enum Fault {
     Record(record::Fault),
     /// The peer ended the connection with this alert.
     Alert(u8),
-    /// A message that has no place after the handshake.
+    /// A message that has no place after the handshake, or none where there must be one.
     Message,
+    /// A value that a message must not have.
+    Value,
     /// Too much that is no data.
     Flood,
 }
@@ -66,6 +68,7 @@ impl Fault {
             Self::Record(fault) => Some(fault.alert()),
             Self::Alert(_) => None,
             Self::Message | Self::Flood => Some(UNEXPECTED_MESSAGE),
+            Self::Value => Some(ILLEGAL_PARAMETER),
         }
     }
 }
@@ -76,6 +79,7 @@ impl fmt::Display for Fault {
             Self::Record(fault) => f.write_str(fault.text()),
             Self::Alert(code) => write!(f, "the peer sent the alert {code}"),
             Self::Message => f.write_str("a handshake message came that has no place here"),
+            Self::Value => f.write_str("a message came with a value that is not allowed"),
             Self::Flood => f.write_str("too many messages without data"),
         }
     }
@@ -91,6 +95,7 @@ const WARNING: u8 = 1;
 const FATAL: u8 = 2;
 const CLOSE_NOTIFY: u8 = 0;
 const UNEXPECTED_MESSAGE: u8 = 10;
+const ILLEGAL_PARAMETER: u8 = 47;
 const USER_CANCELED: u8 = 90;
 const NO_RENEGOTIATION: u8 = 100;
 
@@ -232,6 +237,8 @@ impl Session {
             [_, USER_CANCELED] => {}
             [WARNING, _] if !self.is_v13() => {}
             [_, code] => return Err(Fault::Alert(code)),
+            // RFC 8446 §5.1.
+            [] => return Err(Fault::Message),
             _ => return Err(Fault::Record(record::Fault::Malformed)),
         }
         Ok(())
@@ -239,6 +246,9 @@ impl Session {
 
     /// Messages may be split over records and several may share one (RFC 8446 §5.1).
     fn heed_messages(&mut self, said: &[u8]) -> Result<(), Fault> {
+        if said.is_empty() {
+            return Err(Fault::Message);
+        }
         if self.message.len() + said.len() > limits::TLS_MESSAGE_BYTES_MAX {
             return Err(Fault::Flood);
         }
@@ -278,18 +288,18 @@ impl Session {
     /// RFC 8446 §4.6.3. One answer before our next data is enough for any number of requests; to
     /// answer each at once would let a peer that reads nothing fill our memory with answers.
     fn update_keys(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let answers = match body {
+            [0] => false,
+            [1] => true,
+            [_] => return Err(Fault::Value),
+            _ => return Err(Fault::Record(record::Fault::Malformed)),
+        };
         let exhausted = Fault::Record(record::Fault::Exhausted);
         let version = self.kept.version();
         let (sequence, secrets) = self.kept.next_secrets(false).ok_or(exhausted)?;
         self.opener = Opener::new(version, sequence, &secrets).ok_or(exhausted)?;
-        match body {
-            [0] => Ok(()),
-            [1] => {
-                self.owes_keys = true;
-                Ok(())
-            }
-            _ => Err(Fault::Record(record::Fault::Malformed)),
-        }
+        self.owes_keys |= answers;
+        Ok(())
     }
 
     /// Tells the peer that new keys follow, and takes them.

@@ -25,6 +25,9 @@ pub struct Hello {
     /// Whether there is an `encrypted_client_hello` (RFC 9849). It may be GREASE, which looks the same:
     /// `server_name` is then the true one.
     pub ech: bool,
+    /// The client has failed with a later version and tries an older one (`TLS_FALLBACK_SCSV`,
+    /// RFC 7507).
+    pub fallback: bool,
     /// How many of the bytes shown the records of the hello cover. Early data may follow.
     pub length: usize,
 }

@@ -37,4 +37,5 @@ mod relay;
 mod reload;
 mod timeouts;
 mod tls;
+mod tls_programs;
 mod upstream;

@@ -22,15 +22,15 @@ use crate::support::wait::{SOON, waited};
 const CLOSED_OR_RESET: &str = "*/relay/closed|*/relay/reset";
 
 /// A server program, killed with all it started when dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    dir: TempDir,
-    port: u16,
+    pub dir: TempDir,
+    pub port: u16,
 }
 
 impl Server {
     /// Starts `command`, which listens on `port`; it is up when it accepts.
-    fn start(mut command: Command, dir: TempDir, port: u16) -> Server {
+    pub fn start(mut command: Command, dir: TempDir, port: u16) -> Server {
         let name = command.get_program().to_string_lossy().into_owned();
         command
             .current_dir(dir.path())
@@ -59,17 +59,17 @@ impl Drop for Server {
     }
 }
 
-fn missing(program: &str, error: &std::io::Error) -> ! {
+pub fn missing(program: &str, error: &std::io::Error) -> ! {
     panic!("{program}: {error}; run scripts/test, which installs the programs that the tests need")
 }
 
-fn temp() -> TempDir {
+pub fn temp() -> TempDir {
     tempfile::Builder::new().prefix("thalweg-it-").tempdir().unwrap()
 }
 
 /// Runs a client program, which must succeed.
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) -> Exit {
+pub fn run(program: &str, arguments: &[&str]) -> Exit {
     let mut command = Command::new(program);
     command.args(arguments).env("PGCONNECT_TIMEOUT", "20");
     let exit = run_to_end(command);
@@ -80,7 +80,7 @@ fn run(program: &str, arguments: &[&str]) -> Exit {
 // ---- PostgreSQL ---------------------------------------------------------------------------------
 
 /// The directory with the programs of the newest PostgreSQL that Debian installed.
-fn postgres_bin() -> PathBuf {
+pub fn postgres_bin() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
         .filter_map(|entry| {
@@ -97,7 +97,7 @@ fn postgres_bin() -> PathBuf {
 }
 
 /// PostgreSQL refuses to run as root; then it is the user that Debian made for it.
-fn as_postgres(program: &Path) -> Command {
+pub fn as_postgres(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -106,7 +106,7 @@ fn as_postgres(program: &Path) -> Command {
     command
 }
 
-fn owned_by_postgres(dir: &Path) {
+pub fn owned_by_postgres(dir: &Path) {
     if !is_root() {
         return;
     }
@@ -118,9 +118,13 @@ fn owned_by_postgres(dir: &Path) {
     chown(dir, Some(numbers[0]), Some(numbers[1])).unwrap();
 }
 
-fn postgres() -> Server {
+pub fn postgres() -> Server {
+    postgres_with(temp(), &[])
+}
+
+/// One with these settings beside the usual ones, in `dir`.
+pub fn postgres_with(dir: TempDir, settings: &[String]) -> Server {
     let bin = postgres_bin();
-    let dir = temp();
     owned_by_postgres(dir.path());
     let data = dir.path().join("data");
     let mut initdb = as_postgres(&bin.join("initdb"));
@@ -132,6 +136,7 @@ fn postgres() -> Server {
     let mut server = as_postgres(&bin.join("postgres"));
     server.arg("-D").arg(&data).args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k"]);
     server.arg(dir.path()).args(["-c", "fsync=off", "-c", "max_connections=60"]);
+    server.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let server = Server::start(server, dir, port);
     // It accepts before it is ready to serve.
     let ready = waited(SOON, || {
@@ -205,7 +210,7 @@ fn postgresql_copy() {
 
 // ---- Redis --------------------------------------------------------------------------------------
 
-fn redis() -> Server {
+pub fn redis() -> Server {
     let dir = temp();
     let port = free_port();
     let mut command = Command::new("redis-server");

@@ -15,6 +15,8 @@ const ALPN: u16 = 16;
 const SUPPORTED_VERSIONS: u16 = 43;
 /// `encrypted_client_hello` (RFC 9849 §5).
 const ECH: u16 = 0xfe0d;
+/// `TLS_FALLBACK_SCSV` (RFC 7507 §2).
+const FALLBACK_SCSV: u16 = 0x5600;
 /// The name type of host names, the only one there is.
 const HOST_NAME: u8 = 0;
 
@@ -45,6 +47,7 @@ pub(super) fn read(message: &[u8], length: usize) -> Result<Hello, Refusal> {
         // Later versions are offered by the extension only (RFC 8446 §4.1.2).
         version: Some(fixed.version.0.min(TLS13 - 1)),
         ech: false,
+        fallback: fixed.ciphers.iter().any(|suite| suite.0 == FALLBACK_SCSV),
         length,
     };
     extensions(fixed.ext.unwrap_or_default(), &mut hello)?;

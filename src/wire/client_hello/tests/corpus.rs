@@ -109,6 +109,7 @@ fn what_clients_say() {
             alpn,
             version: Some(version),
             ech: file == "chromium",
+            fallback: false,
             length: bytes.len(),
         };
         assert_eq!(hello(bytes), expected, "{file}");
