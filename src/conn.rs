@@ -41,6 +41,8 @@ pub async fn serve(core: Rc<Core>, live: Rc<Live>, client: Sock, panics: bool) {
             Err(panic) => {
                 let said = rt::panic_text(panic.as_ref());
                 tracing::error!(core = core.index, panic = said, "a connection was given up");
+                // The task still holds the target's socket; dropped as it is it would end in order.
+                live.reset_upstream();
                 Ending::us(Step::Relay, Cause::Panic)
             }
         }
@@ -66,8 +68,8 @@ async fn path(core: &Rc<Core>, live: &Rc<Live>, client: &Sock, panics: bool) -> 
     }
 }
 
-/// TLS with either side, and what the target has said already.
-type Tls = Box<(tls::relay::Sessions, Box<[u8]>)>;
+/// TLS with either side.
+type Tls = Box<tls::relay::Sessions>;
 
 /// Up to a connected target: it, what was read of the client, and TLS where it is spoken.
 async fn opened(
@@ -97,12 +99,9 @@ async fn opened(
     if opened.session.is_none() && tls.is_none() {
         return Ok((socket, opened.prefix, None));
     }
-    let (upstream, greeting) = tls.map_or((None, Box::default()), |tls| {
-        let (session, greeting) = *tls;
-        (Some(session), greeting)
-    });
-    let sessions = tls::relay::Sessions { client: opened.session.map(|it| *it), upstream };
-    Ok((socket, opened.prefix, Some(Box::new((sessions, greeting)))))
+    let client = opened.session.map(|session| *session);
+    let sessions = tls::relay::Sessions { client, upstream: tls.map(|session| *session) };
+    Ok((socket, opened.prefix, Some(Box::new(sessions))))
 }
 
 fn open_boxed<'a>(
@@ -121,8 +120,7 @@ fn relay_tls<'a>(
     prefix: Box<[u8]>,
     tls: Tls,
 ) -> Pin<Box<dyn Future<Output = Ending> + 'a>> {
-    let (sessions, greeting) = *tls;
-    Box::pin(tls::relay::both_ways(core, live, client, upstream, sessions, [prefix, greeting]))
+    Box::pin(tls::relay::both_ways(core, live, client, upstream, *tls, prefix))
 }
 
 /// Runs a step that waits, unless the connection is cut meanwhile.

@@ -372,9 +372,7 @@ fn obey(core: &Rc<Core>, command: Command) {
         Command::CloseAfter(state, ticks) => {
             let at = core.now.get().saturating_add(ticks);
             for (_, live) in core.live.borrow().iter() {
-                if live.belongs_to(&state) {
-                    live.close_at(at);
-                }
+                live.remove(&state, at);
             }
         }
         Command::CutAll(cause) => core.cut_all(cause),

@@ -207,10 +207,23 @@ pub struct Termination {
     pub client_ca_files: Vec<PathBuf>,
     /// `clientCrlFiles`.
     pub client_crl_files: Vec<PathBuf>,
-    /// `alpn` of the service, else the protocols its rules name; in the order of preference.
+    /// `alpn` of the service, in the order of preference. For a rule that names protocols itself see
+    /// [`Termination::alpn_of`].
     pub alpn: Vec<Arc<str>>,
     /// `sni.strict`: refuse a name that no certificate covers instead of showing the default one.
     pub strict: bool,
+}
+
+impl Termination {
+    /// What is offered to a client that a rule has taken: the rule's protocols, of those that the
+    /// service offers if it says so. A protocol that the rule is not for must not be agreed on.
+    pub fn alpn_of(&self, rule: &Rule) -> Vec<Arc<str>> {
+        match (self.alpn.as_slice(), rule.alpn.as_slice()) {
+            ([], of_rule) => of_rule.to_vec(),
+            (own, []) => own.to_vec(),
+            (own, of_rule) => own.iter().filter(|it| of_rule.contains(it)).cloned().collect(),
+        }
+    }
 }
 
 /// `clientAuth`.

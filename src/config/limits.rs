@@ -147,9 +147,11 @@ pub const LOG_LINES_MAX: usize = 16 << 10;
 
 // ---- TLS --------------------------------------------------------------------------------------
 
-/// Bytes of a handshake received and not yet understood. rustls itself takes messages of up to
-/// 64 KiB; a chain of certificates that is larger is none that anybody uses.
-pub const HANDSHAKE_BYTES_MAX: usize = 128 << 10;
+/// Bytes of a handshake received and not yet understood, where the peer sends certificates. rustls
+/// takes messages of up to 64 KiB; a chain of certificates that is larger is none that anybody uses.
+pub const HANDSHAKE_BYTES_MAX: usize = 80 << 10;
+/// The same where it sends none: a record and a half.
+pub const HANDSHAKE_BYTES_SMALL: usize = 24 << 10;
 /// Largest message after the handshake: a ticket of at most 2¹⁶ bytes and its frame.
 pub const TLS_MESSAGE_BYTES_MAX: usize = (64 << 10) + 512;
 /// Messages without data (key updates, tickets, warnings, empty records) between two records with
@@ -158,13 +160,16 @@ pub const TLS_IDLE_TALK_MAX: u32 = 64;
 /// Attempts to renegotiate (TLS 1.2) that are refused on one connection before it is ended: a refusal
 /// waits in memory while the peer does not read.
 pub const TLS_REFUSALS_MAX: u32 = 64;
+/// What a record without data counts in a direction's turn, in bytes: new keys cost some µs, as much
+/// as carrying this many.
+pub const TALK_BYTES: usize = 4 << 10;
 /// Records sealed in one go: as much plaintext as the scratch buffer holds.
 pub const SEAL_RECORDS: usize = 4;
 /// The one buffer of a core in which records are sealed, in bytes: room for the longest head and tail
 /// of each.
 pub const SEALING_BYTES: usize = SEAL_RECORDS * ((16 << 10) + 13 + 17);
-/// Handshakes under way at a time on one core; each holds some 30 KiB. Beyond it connections are
-/// refused, so that a flood of half-made handshakes leaves those that are made alone.
+/// Handshakes under way at a time on one core; each holds some 30 KiB, and the worst that a client can
+/// make of it is 24 KiB more (80 where it is asked for a certificate). Beyond it connections are refused, so that a flood of half-made handshakes leaves those that are made alone.
 pub const HANDSHAKES_MAX: usize = 4096;
 /// Most bytes kept of a client before its target is chosen: a hello of 64 KiB and what came with it.
 pub const PREFIX_BYTES_MAX: usize = 96 << 10;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::checked::{self, Address, Termination, Tls};
@@ -198,9 +199,13 @@ impl Service {
 pub struct ServerTls {
     /// For most clients.
     pub config: Arc<ServerConfig>,
+    /// For clients that a rule with protocols of its own has taken, by the rule's index.
+    pub of_rules: HashMap<u32, Arc<ServerConfig>>,
     /// For clients of PostgreSQL that offer its ALPN protocol and nothing else, where the service
     /// names no protocols itself: they insist on an answer.
     pub postgres: Option<Arc<ServerConfig>>,
+    /// What a client certificate must meet, also that of a session which is resumed.
+    pub verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Which names have a certificate.
     pub store: Arc<Store>,
 }
@@ -371,7 +376,7 @@ impl Kept {
         };
         let tls = match &spec.tls {
             Tls::Enabled(termination) => {
-                Some(self.server_tls(before, &spec.id, termination, material)?)
+                Some(self.server_tls(before, spec, termination, material)?)
             }
             Tls::Disabled | Tls::PassThrough => None,
         };
@@ -406,10 +411,11 @@ impl Kept {
     fn server_tls(
         &mut self,
         before: &Self,
-        id: &Arc<str>,
+        spec: &checked::Service,
         termination: &Termination,
         material: &Material,
     ) -> Result<ServerTls, Problem> {
+        let id = &spec.id;
         let realm = material.ticket_realm(termination);
         let keeper = match before.tickets.get(id).filter(|tickets| tickets.realm == realm) {
             Some(tickets) => Arc::clone(&tickets.keeper),
@@ -417,14 +423,24 @@ impl Kept {
         };
         self.tickets.insert(Arc::clone(id), Tickets { realm, keeper: Arc::clone(&keeper) });
         let config = material.server_config(termination, Arc::clone(&keeper))?;
-        let postgres = if termination.alpn.is_empty() {
-            let alpn = vec![Arc::from(POSTGRES_ALPN)];
+        let offering = |alpn: Vec<Arc<str>>| {
             let termination = Termination { alpn, ..termination.clone() };
-            Some(material.server_config(&termination, keeper)?)
+            material.server_config(&termination, Arc::clone(&keeper))
+        };
+        let postgres = if termination.alpn.is_empty() {
+            Some(offering(vec![Arc::from(POSTGRES_ALPN)])?)
         } else {
             None
         };
-        Ok(ServerTls { config, postgres, store: Arc::clone(&material.store) })
+        let mut of_rules = HashMap::new();
+        for (rule, index) in spec.rules.iter().zip(0..) {
+            if !rule.alpn.is_empty() {
+                of_rules.insert(index, offering(termination.alpn_of(rule))?);
+            }
+        }
+        let verifier = material.client_verifier(termination)?;
+        let store = Arc::clone(&material.store);
+        Ok(ServerTls { config, of_rules, postgres, verifier, store })
     }
 
     fn target(

@@ -27,8 +27,8 @@ use crate::worker::Core;
 pub struct Reached {
     /// The connection.
     pub socket: Sock,
-    /// TLS with it, where it is spoken, and what it has said already.
-    pub tls: Option<Box<(Session, Box<[u8]>)>>,
+    /// TLS with it, where it is spoken.
+    pub tls: Option<Box<Session>>,
 }
 
 /// Connects to the first target of the order that answers, trying `retries` further ones. `opened`
@@ -67,6 +67,7 @@ pub async fn first_that_answers(
         };
         match reached {
             Ok(reached) => {
+                live.forget_note();
                 let ms = live.born.elapsed().as_millis();
                 live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
                 return Ok(reached);
@@ -121,9 +122,7 @@ async fn greet(
     let alpn = opened.and_then(|opened| opened.alpn.as_deref());
     let config = Arc::clone(&tls.config);
     match handshake::connect(core, &socket, config, tls.name.clone(), alpn).await {
-        Ok(Established { session, plain, .. }) => {
-            Ok(Reached { socket, tls: Some(Box::new((session, plain.into()))) })
-        }
+        Ok(Established { session, .. }) => Ok(Reached { socket, tls: Some(Box::new(session)) }),
         Err(Failure::Closed) => Err(Cause::Reset),
         Err(Failure::Io(error)) => Err(cause_of(&error)),
         Err(Failure::Tls(error)) => {

@@ -69,6 +69,9 @@ pub struct Seen {
     pub version: Option<&'static str>,
     /// The detail of what went wrong.
     pub note: Option<Box<str>>,
+    /// Services that were removed before it was known whether it belongs to them, and until which
+    /// tick it may live if so.
+    removed: Vec<(Arc<ServiceState>, u32)>,
 }
 
 const NONE: RawFd = -1;
@@ -136,6 +139,12 @@ impl Live {
             self.service.set(service);
             let lifetime = self.service().ticks.lifetime;
             self.close_at.set(core.now.get().saturating_add(lifetime));
+            let removed = self.seen.borrow().as_ref().map(|seen| seen.removed.clone());
+            for (state, tick) in removed.into_iter().flatten() {
+                if self.belongs_to(&state) {
+                    self.close_at(tick);
+                }
+            }
         }
         self.pool.set(pool);
     }
@@ -148,6 +157,31 @@ impl Live {
     /// Remembers the detail of what went wrong; the last one stands.
     pub fn note(&self, text: &str) {
         self.see(|seen| seen.note = Some(text.into()));
+    }
+
+    /// What went wrong with one target is no matter of the next.
+    pub fn forget_note(&self) {
+        if let Some(seen) = self.seen.borrow_mut().as_mut() {
+            seen.note = None;
+        }
+    }
+
+    /// Its service was removed; one that has not been chosen yet may still turn out to be it.
+    pub fn remove(&self, state: &Arc<ServiceState>, tick: u32) {
+        if self.belongs_to(state) {
+            self.close_at(tick);
+        } else if !self.has(Self::ROUTED)
+            && self.listener.services().any(|(_, service)| Arc::ptr_eq(&service.state, state))
+        {
+            self.see(|seen| seen.removed.push((Arc::clone(state), tick)));
+        }
+    }
+
+    /// Resets the target's socket, for a task that can no longer do it in order.
+    pub fn reset_upstream(&self) {
+        if self.upstream.get() != NONE {
+            socket::reset(self.upstream.get());
+        }
     }
 
     /// What was learnt.

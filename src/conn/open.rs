@@ -110,7 +110,7 @@ pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened,
         return Err(client_ending(Cause::Tls));
     }
     admit::service(live)?;
-    terminate(core, live, client, service, config_for(tls, &hello), bytes, &asked)
+    terminate(core, live, client, service, config_for(tls, &hello, choice.pool), bytes, &asked)
         .await
         .map(|opened| Opened { postgres, ..opened })
 }
@@ -129,7 +129,10 @@ fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {
     name.is_some_and(|name| matches!(tls.store.covers(name), Coverage::Exact | Coverage::Wildcard))
 }
 
-fn config_for(tls: &ServerTls, hello: &Hello) -> Arc<ServerConfig> {
+fn config_for(tls: &ServerTls, hello: &Hello, rule: u32) -> Arc<ServerConfig> {
+    if let Some(config) = tls.of_rules.get(&rule) {
+        return Arc::clone(config);
+    }
     let only_postgres = matches!(hello.alpn.as_slice(), [one] if **one == *b"postgresql");
     let config = tls.postgres.as_ref().filter(|_| only_postgres).unwrap_or(&tls.config);
     Arc::clone(config)
@@ -149,16 +152,20 @@ async fn terminate(
         return Err(Ending::us(Step::Handshake, Cause::Busy));
     };
     let limit = service.spec.timeouts.handshake;
-    let shaking = rt::within(limit, handshake::accept(core, client, config, received));
-    let Established { session, plain, facts } =
-        match unless_cut(live, Step::Handshake, shaking).await? {
-            Some(Ok(established)) => established,
-            Some(Err(failure)) => {
-                farewell(client, &[]).await;
-                return Err(failed(live, &failure));
-            }
-            None => return Err(client_ending(Cause::Deadline)),
-        };
+    let verifier = service.tls.as_ref().and_then(|tls| tls.verifier.as_deref());
+    let most = match verifier {
+        Some(_) => limits::HANDSHAKE_BYTES_MAX,
+        None => limits::HANDSHAKE_BYTES_SMALL,
+    };
+    let shaking = rt::within(limit, handshake::accept(core, client, config, received, most));
+    let Established { session, facts } = match unless_cut(live, Step::Handshake, shaking).await? {
+        Some(Ok(established)) => established,
+        Some(Err(failure)) => {
+            farewell(client, &[]).await;
+            return Err(failed(live, &failure));
+        }
+        None => return Err(client_ending(Cause::Deadline)),
+    };
     core.counters.handshakes.add(1);
     core.counters.handshakes_resumed.add(u64::from(facts.resumed));
     live.see(|seen| {
@@ -169,19 +176,23 @@ async fn terminate(
             _ => None,
         };
     });
-    // To resume a session verifies nothing anew.
-    let expired =
-        |shown| Identity::of(shown).is_some_and(|identity| identity.expired(UnixTime::now()));
-    if facts.resumed && facts.certificate.as_ref().is_some_and(expired) {
+    // To resume a session verifies nothing, and each resumption gives out tickets anew: what has
+    // expired or been revoked since must not live on in them.
+    if facts.resumed
+        && let (Some(verifier), Some((leaf, chain))) = (verifier, facts.certificates.split_first())
+        && let Err(error) = verifier.verify_client_cert(leaf, chain, UnixTime::now())
+    {
         let mut session = session;
         session.complain(ALERT_CERTIFICATE_EXPIRED);
         farewell(client, session.unsent()).await;
-        live.note("the certificate of the resumed session has expired");
+        live.note(&format!("in a resumed session: {error}"));
         return Err(client_ending(Cause::ClientCertificate));
     }
     if route::wants_certificate(service) {
-        let identity = facts.certificate.as_ref().and_then(Identity::of);
-        match route::settle(service, asked, identity.as_ref()) {
+        let identity = facts.certificates.first().and_then(Identity::of);
+        let agreed: Vec<_> = facts.alpn.clone().into_iter().collect();
+        let asked = Asked { alpn: &agreed, ..*asked };
+        match route::settle(service, &asked, identity.as_ref()) {
             Ok(pool) => live.pool.set(pool),
             Err(cause) => {
                 let mut session = session;
@@ -192,7 +203,7 @@ async fn terminate(
         }
     }
     Ok(Opened {
-        prefix: plain.into(),
+        prefix: Box::default(),
         session: Some(Box::new(session)),
         alpn: facts.alpn,
         postgres: false,
@@ -291,12 +302,17 @@ Connection: close\r\n\r\nThis host is not served here.\r\n";
 /// Says the last words and waits a little until the client has heard them: to close while it still
 /// sends would reset the connection, and with it what we said.
 pub(crate) async fn farewell(client: &Sock, words: &[u8]) {
-    if !words.is_empty() && socket::send(client.fd(), words).is_err() {
-        return;
-    }
-    socket::finish_writing(client.fd());
     let mut left = limits::FAREWELL_BYTES_MAX;
     let hearing = async {
+        let mut words = words;
+        while !words.is_empty() {
+            match socket::send(client.fd(), words) {
+                Ok(sent) => words = words.get(sent..).unwrap_or_default(),
+                Err(error) if socket::would_block(&error) => drop(client.writable().await),
+                Err(_) => return,
+            }
+        }
+        socket::finish_writing(client.fd());
         let mut bin = [0; 2048];
         while left > 0 {
             match socket::recv(client.fd(), &mut bin) {

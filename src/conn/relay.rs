@@ -248,13 +248,18 @@ impl Flow<'_> {
         if self.shared.is_dead(self.source) {
             return Err(Fault { side: self.source, cause: Cause::Reset, unread: false });
         }
+        self.pass_on_end();
+        Ok(())
+    }
+
+    /// Passes an end in order on.
+    pub(crate) fn pass_on_end(&self) {
         self.live.touch(self.core);
         // When the other direction has ended as well, closing both sockets says it all.
         if !self.shared.one_ended.replace(true) {
             self.live.set(Live::HALF_CLOSED);
             socket::finish_writing(self.to.fd());
         }
-        Ok(())
     }
 
     /// One recv and one send through the core's scratch buffer.

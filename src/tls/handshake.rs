@@ -10,6 +10,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, ServerConfig};
 
+use super::record::{BODY_MAX_12, HEADER};
 use super::session::{Kept, Session};
 use crate::config::limits;
 use crate::io::socket;
@@ -21,8 +22,6 @@ use crate::worker::Core;
 pub struct Established {
     /// The keys.
     pub session: Session,
-    /// Application data that came with the last flight.
-    pub plain: Vec<u8>,
     /// What was agreed on.
     pub facts: Facts,
 }
@@ -34,8 +33,8 @@ pub struct Facts {
     pub version: Option<ProtocolVersion>,
     /// The protocol chosen by ALPN.
     pub alpn: Option<Box<[u8]>>,
-    /// The peer's certificate, verified.
-    pub certificate: Option<CertificateDer<'static>>,
+    /// The peer's certificate and what it sent along, verified now or, in a resumed session, then.
+    pub certificates: Vec<CertificateDer<'static>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
 }
@@ -56,7 +55,6 @@ enum Next {
     Again,
     Send,
     Receive,
-    Done,
     Failed(rustls::Error),
 }
 
@@ -67,8 +65,10 @@ trait Handshake: Sized {
         &'c mut self,
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    /// Whether something waits to be sent.
+    /// Whether something waits to be encoded.
     fn owes(&self) -> bool;
+    /// Whether both sides have finished and nothing waits to be encoded.
+    fn is_done(&self) -> bool;
     fn facts(&self) -> Facts;
     fn into_session(self, carried: Vec<u8>) -> Result<Session, rustls::Error>;
     /// What is left to send when the handshake is done need not be sent at once.
@@ -91,12 +91,16 @@ macro_rules! handshake {
                 self.wants_write()
             }
 
+            fn is_done(&self) -> bool {
+                !self.is_handshaking() && !self.wants_write()
+            }
+
             fn facts(&self) -> Facts {
-                let certificate = self.peer_certificates().and_then(<[_]>::first);
+                let certificates = self.peer_certificates().unwrap_or_default();
                 Facts {
                     version: self.protocol_version(),
                     alpn: self.alpn_protocol().map(Into::into),
-                    certificate: certificate.map(|der| der.clone().into_owned()),
+                    certificates: certificates.to_vec(),
                     resumed: self.handshake_kind() == Some(HandshakeKind::Resumed),
                 }
             }
@@ -118,7 +122,8 @@ macro_rules! handshake {
 handshake!(UnbufferedServerConnection, rustls::server::ServerConnectionData, Kept::Server, true);
 handshake!(UnbufferedClientConnection, rustls::client::ClientConnectionData, Kept::Client, false);
 
-/// Shakes hands with a client. `received` is what it has sent so far.
+/// Shakes hands with a client. `received` is what it has sent so far; of the rest at most `most` bytes
+/// are held at a time.
 ///
 /// # Errors
 /// A [`Failure`]; the client has been told.
@@ -127,9 +132,10 @@ pub async fn accept(
     sock: &Sock,
     config: Arc<ServerConfig>,
     received: Vec<u8>,
+    most: usize,
 ) -> Result<Established, Failure> {
     let connection = UnbufferedServerConnection::new(config).map_err(Failure::Tls)?;
-    shake(core, sock, connection, received).await
+    shake(core, sock, connection, received, most).await
 }
 
 /// Shakes hands with a target, as a client that offers `alpn`.
@@ -146,29 +152,24 @@ pub async fn connect(
     let alpn = alpn.map(<[u8]>::to_vec).into_iter().collect();
     let connection =
         UnbufferedClientConnection::new_with_alpn(config, name, alpn).map_err(Failure::Tls)?;
-    shake(core, sock, connection, Vec::new()).await
+    shake(core, sock, connection, Vec::new(), limits::HANDSHAKE_BYTES_MAX).await
 }
 
+/// rustls is shown one record at a time, and none behind the end of the handshake: what it would make
+/// of those (new keys above all) would not be in the keys that it hands over.
 async fn shake<H: Handshake>(
     core: &Core,
     sock: &Sock,
     mut connection: H,
     mut incoming: Vec<u8>,
+    most: usize,
 ) -> Result<Established, Failure> {
     let mut outgoing = Vec::new();
-    let mut plain = Vec::new();
-    let mut ended = false;
-    loop {
-        let UnbufferedStatus { mut discard, state } = connection.process(&mut incoming);
+    let mut shown = 0;
+    while !connection.is_done() {
+        let bytes = incoming.get_mut(..shown).unwrap_or_default();
+        let UnbufferedStatus { discard, state } = connection.process(bytes);
         let next = match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record.map_err(Failure::Tls)?;
-                    discard += record.discard;
-                    plain.extend_from_slice(record.payload);
-                }
-                Next::Again
-            }
             Ok(ConnectionState::EncodeTlsData(data)) => {
                 encode(data, &mut outgoing);
                 Next::Again
@@ -178,15 +179,13 @@ async fn shake<H: Handshake>(
                 Next::Send
             }
             Ok(ConnectionState::BlockedHandshake) => Next::Receive,
-            Ok(ConnectionState::WriteTraffic(_)) => Next::Done,
-            Ok(ConnectionState::PeerClosed) => {
-                ended = true;
-                Next::Again
-            }
+            Ok(ConnectionState::PeerClosed) => return Err(Failure::Closed),
             Ok(_) => Next::Failed(rustls::Error::HandshakeNotComplete),
             Err(error) => Next::Failed(error),
         };
-        incoming.drain(..discard.min(incoming.len()));
+        let discard = discard.min(shown);
+        incoming.drain(..discard);
+        shown -= discard;
         match next {
             Next::Again => {}
             // What is left at the end may go later; whether this is the end is known at the next
@@ -195,15 +194,19 @@ async fn shake<H: Handshake>(
             Next::Send => send_all(sock, &mut outgoing).await?,
             Next::Receive => {
                 send_all(sock, &mut outgoing).await?;
-                receive(core, sock, &mut incoming).await?;
+                loop {
+                    match next_record(incoming.get(shown..).unwrap_or_default()) {
+                        Some(len) => break shown += len,
+                        None => receive(core, sock, &mut incoming, most).await?,
+                    }
+                }
             }
-            Next::Done => break,
             Next::Failed(error) => {
                 // What is owed, the alert among it, comes out first; further than that rustls must
                 // not look: it would find the next fault and does not expect to.
                 while connection.owes()
                     && let Ok(ConnectionState::EncodeTlsData(data)) =
-                        connection.process(&mut incoming).state
+                        connection.process(incoming.get_mut(..shown).unwrap_or_default()).state
                 {
                     encode(data, &mut outgoing);
                 }
@@ -216,13 +219,22 @@ async fn shake<H: Handshake>(
     if !connection.may_send_later() {
         send_all(sock, &mut outgoing).await?;
     }
+    incoming.drain(..shown);
     incoming.shrink_to_fit();
     let mut session = connection.into_session(incoming).map_err(Failure::Tls)?;
     session.queue(&outgoing);
-    if ended {
-        session.set_ended();
+    Ok(Established { session, facts })
+}
+
+/// The length of the record at the front, once it is all there. What cannot be a record is shown as
+/// it is, for rustls to say what is wrong with it.
+fn next_record(bytes: &[u8]) -> Option<usize> {
+    let &[kind, major, _, high, low] = bytes.first_chunk()?;
+    let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
+    if !(20..=24).contains(&kind) || major != 3 || len > HEADER + BODY_MAX_12 {
+        return Some(bytes.len());
     }
-    Ok(Established { session, plain, facts })
+    (bytes.len() >= len).then_some(len)
 }
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) {
@@ -246,15 +258,22 @@ async fn send_all(sock: &Sock, outgoing: &mut Vec<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn receive(core: &Core, sock: &Sock, incoming: &mut Vec<u8>) -> Result<(), Failure> {
-    if incoming.len() > limits::HANDSHAKE_BYTES_MAX {
+/// `incoming` grows to `most` bytes; what it had before the handshake began counts, but is let in.
+async fn receive(
+    core: &Core,
+    sock: &Sock,
+    incoming: &mut Vec<u8>,
+    most: usize,
+) -> Result<(), Failure> {
+    if incoming.len() >= most {
         let what = "more bytes than a handshake may have";
         return Err(Failure::Tls(rustls::Error::General(what.into())));
     }
     loop {
         let _ = sock.readable().await;
         let mut scratch = core.scratch.borrow_mut();
-        match socket::recv(sock.fd(), &mut scratch) {
+        let room = (most - incoming.len()).min(scratch.len());
+        match socket::recv(sock.fd(), scratch.get_mut(..room).unwrap_or_default()) {
             Ok(0) => return Err(Failure::Closed),
             Ok(n) => {
                 incoming.extend_from_slice(scratch.get(..n).unwrap_or_default());

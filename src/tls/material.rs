@@ -112,10 +112,14 @@ impl Material {
     fn digest_of(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.store.fingerprint());
-        // Sets of rules and options in the order of their digests, not of the hash maps.
-        let clients = self.clients.values().map(|clients| clients.digest);
-        let parts: BTreeSet<_> =
-            clients.chain(self.targets.values().map(|target| target.digest)).collect();
+        // Which rules and options have which contents: two files that change places are a change. In
+        // the order of the digests, not of the hash maps.
+        let part = |key: String, content: &[u8; 32]| -> [u8; 32] {
+            Sha256::new().chain_update(key).chain_update(content).finalize().into()
+        };
+        let clients = self.clients.iter().map(|(key, it)| part(format!("{key:?}"), &it.digest));
+        let targets = self.targets.iter().map(|(key, it)| part(format!("{key:?}"), &it.digest));
+        let parts: BTreeSet<_> = clients.chain(targets).collect();
         for part in parts {
             digest.update(part);
         }
@@ -166,13 +170,8 @@ impl Material {
             return Err(Problem::error(Path::new(""), "there is no server certificate")
                 .hint("name one in `certificates`"));
         }
-        let verifier = match ClientRules::of(termination) {
-            None => WebPkiClientVerifier::no_client_auth(),
-            Some(rules) => match self.clients.get(&rules) {
-                Some(clients) => clients.verifier.clone()?,
-                None => return Err(unknown()),
-            },
-        };
+        let verifier = self.client_verifier(termination)?;
+        let verifier = verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(rejected)?
@@ -190,6 +189,24 @@ impl Material {
         config.alpn_protocols =
             termination.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
+    }
+
+    /// What the certificates of a service's clients must meet; `None` where they are not asked for one.
+    /// A session that is resumed verifies nothing: ask it then.
+    ///
+    /// # Errors
+    /// The files that say whom to trust could not be used.
+    pub fn client_verifier(
+        &self,
+        termination: &Termination,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Problem> {
+        match ClientRules::of(termination) {
+            None => Ok(None),
+            Some(rules) => match self.clients.get(&rules) {
+                Some(clients) => Ok(Some(clients.verifier.clone()?)),
+                None => Err(unknown()),
+            },
+        }
     }
 
     /// How to shake hands with a target that was named to [`Material::load`], and the name to ask

@@ -19,7 +19,7 @@ pub const PLAIN_MAX: usize = 1 << 14;
 /// Bytes of a record's header.
 pub const HEADER: usize = 5;
 /// Most bytes of a record's body in TLS 1.2 (RFC 5246 §6.2.3) …
-const BODY_MAX_12: usize = PLAIN_MAX + 2048;
+pub const BODY_MAX_12: usize = PLAIN_MAX + 2048;
 /// … and in TLS 1.3 (RFC 8446 §5.2).
 const BODY_MAX_13: usize = PLAIN_MAX + 256;
 const TAG: usize = 16;

@@ -34,15 +34,15 @@ pub struct Sessions {
     pub upstream: Option<Session>,
 }
 
-/// Relays until the end, as [`conn::relay::both_ways`](crate::conn::relay::both_ways). `prefixes`
-/// are what each side has sent already, opened: the client first.
+/// Relays until the end, as [`conn::relay::both_ways`](crate::conn::relay::both_ways) does. `prefix` is
+/// what was read of the client before the target was chosen, where TLS does not end here.
 pub async fn both_ways(
     core: &Core,
     live: &Live,
     client: &Sock,
     upstream: Sock,
     sessions: Sessions,
-    prefixes: [Box<[u8]>; 2],
+    prefix: Box<[u8]>,
 ) -> Ending {
     live.holds(client.fd(), upstream.fd());
     live.touch(core);
@@ -55,8 +55,7 @@ pub async fn both_ways(
     let down =
         TlsFlow { flow: flow.reversed(), from: upstream_tls.as_ref(), to: client_tls.as_ref() };
     let up = TlsFlow { flow, from: client_tls.as_ref(), to: upstream_tls.as_ref() };
-    let [from_client, from_upstream] = prefixes;
-    let (up, down) = (pin!(up.pump(from_client)), pin!(down.pump(from_upstream)));
+    let (up, down) = (pin!(up.pump(prefix)), pin!(down.pump(Box::default())));
     let end = until_end(live, up, down).await;
     let ending = wind_up(live, client, &upstream, end).await;
     if ending.side == Side::Client && ending.cause == Cause::Tls {
@@ -102,7 +101,8 @@ impl TlsFlow<'_> {
             self.send_prefix(prefix).await?;
         }
         // Tickets that wait for the first data should not wait for long.
-        let mut look = self.flow.source == Side::Client;
+        let mut look = self.flow.source == Side::Client
+            || self.from.is_some_and(|from| from.borrow().is_unopened());
         loop {
             if self.from.is_some_and(|from| from.borrow().has_ended()) {
                 break;
@@ -205,10 +205,13 @@ impl TlsFlow<'_> {
         let core = self.flow.core;
         let mut scratch = core.scratch.borrow_mut();
         let mut from = from.borrow_mut();
+        let unopened = from.is_unopened();
         let carried = from.restore(&mut scratch);
         let room = scratch.get_mut(carried..).unwrap_or_default();
         let space = room.len();
-        let read = match socket::recv(self.flow.from.fd(), room) {
+        let received = if unopened { None } else { Some(socket::recv(self.flow.from.fd(), room)) };
+        let read = match received.unwrap_or(Ok(usize::MAX)) {
+            Ok(usize::MAX) => 0,
             // Without close_notify, which ends the loop before it comes here. After a failed send
             // a reset looks like a FIN.
             Ok(0) => {
@@ -234,16 +237,22 @@ impl TlsFlow<'_> {
             Some(to) => self.reseal_pieces(bytes, &pieces, &mut to.borrow_mut()),
         };
         drop(scratch);
-        if let Err(fault) = opened {
-            if let Some(alert) = fault.alert() {
-                from.complain(alert);
+        let talk = match opened {
+            Ok(talk) => talk,
+            Err(fault) => {
+                if let Some(alert) = fault.alert() {
+                    from.complain(alert);
+                }
+                self.answer(&mut from);
+                return Err(self.session_failed(fault, true));
             }
-            self.answer(&mut from);
-            return Err(self.session_failed(fault, true));
-        }
+        };
         self.answer(&mut from);
-        let got =
-            if from.has_ended() { Got::End } else { Got::Some { read, emptied: read < space } };
+        let got = if from.has_ended() {
+            Got::End
+        } else {
+            Got::Some { read: read + talk * limits::TALK_BYTES, emptied: !unopened && read < space }
+        };
         Ok((got, rest?))
     }
 
@@ -390,7 +399,8 @@ impl TlsFlow<'_> {
                 return Err(fault);
             }
         }
-        self.flow.finish()
+        self.flow.pass_on_end();
+        Ok(())
     }
 
     fn fault(&self, side: Side, cause: Cause) -> Fault {

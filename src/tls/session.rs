@@ -113,6 +113,8 @@ pub struct Session {
     unsent: Vec<u8>,
     /// The beginning of a record.
     carried: Vec<u8>,
+    /// It may hold whole records.
+    unopened: bool,
     /// The beginning of a handshake message.
     message: Vec<u8>,
     /// Messages without data since the last that had some.
@@ -134,6 +136,7 @@ impl Session {
             opener: Opener::new(version, secrets.rx.0, &secrets.rx.1)?,
             kept,
             unsent: Vec::new(),
+            unopened: !carried.is_empty(),
             carried,
             message: Vec::new(),
             idle_talk: 0,
@@ -146,11 +149,6 @@ impl Session {
     /// Whether the peer has ended its stream in order.
     pub fn has_ended(&self) -> bool {
         self.ended
-    }
-
-    /// The peer ended its stream while the handshake was still rustls'.
-    pub fn set_ended(&mut self) {
-        self.ended = true;
     }
 
     /// Ciphertext that waits to be sent.
@@ -174,29 +172,41 @@ impl Session {
 
     /// Puts what was carried over in front of `buffer`; returns its length.
     pub fn restore(&mut self, buffer: &mut [u8]) -> usize {
-        let carried = std::mem::take(&mut self.carried);
-        match buffer.get_mut(..carried.len()) {
-            Some(front) => front.copy_from_slice(&carried),
-            // A record is smaller than any buffer of a core.
-            None => return 0,
+        let n = self.carried.len().min(buffer.len());
+        for (place, byte) in buffer.iter_mut().zip(self.carried.drain(..n)) {
+            *place = byte;
         }
-        carried.len()
+        self.unopened = !self.carried.is_empty();
+        if !self.unopened {
+            self.carried = Vec::new();
+        }
+        n
+    }
+
+    /// Whether what was carried over may hold whole records: it is opened before more is received.
+    pub fn is_unopened(&self) -> bool {
+        self.unopened
     }
 
     /// Keeps the beginning of a record for the next time.
     pub fn carry(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.carried = bytes.to_vec();
+            // What did not fit into the buffer comes behind.
+            self.carried.splice(..0, bytes.iter().copied());
         }
     }
 
     /// Opens all whole records of `bytes` and carries the rest over. The plaintexts' places go to
-    /// `spans`. Whatever the peer is owed in answer is in [`Session::unsent`] afterwards.
+    /// `spans`; how many records had no data comes back. Whatever the peer is owed in answer is in [`Session::unsent`] afterwards.
     ///
     /// # Errors
     /// A [`Fault`]; `spans` holds what was good before it.
-    pub fn open(&mut self, bytes: &mut [u8], spans: &mut Vec<Range<usize>>) -> Result<(), Fault> {
-        let mut at = 0;
+    pub fn open(
+        &mut self,
+        bytes: &mut [u8],
+        spans: &mut Vec<Range<usize>>,
+    ) -> Result<usize, Fault> {
+        let (mut at, mut talk) = (0, 0);
         while !self.ended {
             let Some(rest) = bytes.get_mut(at..) else { break };
             let Some(opened) = self.opener.open(rest)? else { break };
@@ -211,6 +221,7 @@ impl Session {
                 continue;
             }
             self.idle_talk += 1;
+            talk += 1;
             if self.idle_talk > limits::TLS_IDLE_TALK_MAX {
                 return Err(Fault::Flood);
             }
@@ -224,7 +235,7 @@ impl Session {
         if !self.ended {
             self.carry(bytes.get(at..).unwrap_or_default());
         }
-        Ok(())
+        Ok(talk)
     }
 
     fn is_v13(&self) -> bool {

@@ -605,7 +605,8 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name();
+        // rustls lets the dot of a whole name through (RFC 6066 §3 knows none).
+        let name = hello.server_name().map(|name| name.strip_suffix('.').unwrap_or(name));
         if self.strict && name.is_some_and(|name| self.store.covers(name) == Coverage::Default) {
             return None;
         }

@@ -171,27 +171,24 @@ impl Scope<'_, '_> {
         })
     }
 
-    /// The protocols to offer: the service's own, else those that its rules name.
+    /// The protocols of the service. A rule that names some offers those of them.
     fn offered(&mut self, service: &Service, own: Vec<Arc<str>>) -> Vec<Arc<str>> {
         let rules = self.place.key("rules");
-        let mut offered = own;
         for (at, rule) in service.rules.iter().enumerate() {
             let place = rules.index(at);
             let place = place.key("alpn");
             for (at, protocol) in rule.alpn.iter().flatten().enumerate() {
-                if offered.iter().any(|known| **known == **protocol) {
+                if service.alpn.is_none() || own.iter().any(|known| **known == **protocol) {
                     continue;
                 }
-                if service.alpn.is_none() {
-                    offered.push(Arc::from(protocol.as_str()));
-                } else if !self.findings.is_broken_inside(&self.place.key("alpn")) {
+                if !self.findings.is_broken_inside(&self.place.key("alpn")) {
                     let message = format!("`{protocol}` is not in the `alpn` of the service");
                     let hint = "add it there, or leave that key out to offer what the rules name";
                     self.findings.add_with(&ALPN_NOT_OFFERED, &place.index(at), message, hint);
                 }
             }
         }
-        offered
+        own
     }
 
     /// Reports a key of the service that has no effect.
