@@ -536,7 +536,7 @@ fn resumption() {
 
 /// Goal: a scanner finds nothing but what is meant to be offered; through a port that passes through,
 /// it finds what the target offers.
-/// Method: the lines of sslscan that matter, for certificates of both kinds; its whole report of the
+/// Method: the lines of sslscan that matter, where TLS ends here; its whole report of the
 /// target and through us.
 #[test]
 fn sslscan() {
