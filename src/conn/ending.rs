@@ -190,7 +190,9 @@ causes! {
         "The client spoke http:// to a port that serves TLS. Use https://.";
     Plain "plain" "the client refused TLS"
         "A PostgreSQL client with sslmode=disable (or prefer, after a failure) sent its startup \
-         message in clear to a port that serves TLS. Use sslmode=require or stronger.";
+         message in clear to a port that serves TLS. Use sslmode=require or stronger. Or it was a \
+         request to cancel, which clients before PostgreSQL 17 send in clear whatever their sslmode: \
+         `sni.fallbacks.notRecognised` can name the server that gets them.";
     Sslv2 "sslv2" "an SSLv2 hello came"
         "SSLv2 hellos carry no name and only very old clients send them. Update the client.";
     Malformed "malformed" "the first bytes are malformed"

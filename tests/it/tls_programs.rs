@@ -536,7 +536,7 @@ fn resumption() {
 
 /// Goal: a scanner finds nothing but what is meant to be offered; through a port that passes through,
 /// it finds what the target offers.
-/// Method: the lines of sslscan that matter, for certificates of both kinds; its whole report of the
+/// Method: the lines of sslscan that matter, where TLS ends here; its whole report of the
 /// target and through us.
 #[test]
 fn sslscan() {
@@ -679,6 +679,41 @@ fn postgresql() {
     }
     // Twelve questions, as many for the copies, and eight clients of pgbench with what it asks before.
     proxy.ended_between(33, 44, ANY_END);
+    proxy.finish();
+}
+
+/// Goal: a question can be cancelled, as with ^C in psql.
+/// Method: psql asks for a long sleep and is interrupted; the server ends the sleep. psql before 17 sends
+/// the request to cancel in clear and without a name, whatever its connection has.
+#[test]
+#[ignore = "requests to cancel in clear are refused by ports that route by name"]
+fn postgresql_cancels_by_name() {
+    cancels(json!({ "enabled": true }), "us/hello/plain");
+}
+
+/// Goal: the same, where a target for what is no TLS is named.
+/// Method: the same, with `sni.fallbacks.notRecognised`.
+#[test]
+fn postgresql_cancels_by_fallback() {
+    cancels(json!({ "enabled": true, "fallbacks": { "notRecognised": null } }), ANY_END);
+}
+
+fn cancels(sni: Value, reason: &str) {
+    let pki = Pki::new();
+    pki.make("here", &["one.test"]);
+    let server = postgres();
+    let mut sni = sni;
+    if let Some(target) = sni.pointer_mut("/fallbacks/notRecognised") {
+        *target = plain(server.port);
+    }
+    let here = by_name("here", "Enabled", &[("one.test", plain(server.port))]).set("sni", sni);
+    let mut proxy = Launch::new(pki.config(&["here"], &[&here])).start();
+    let line = "timeout -s INT 1 psql -X \"host=one.test hostaddr=127.0.0.1 port=$1 user=postgres \
+                dbname=postgres sslmode=require\" -c 'select pg_sleep(8)'";
+    let exit = sh(line, &[&here.port().to_string()]);
+    proxy.ended_many(1, ANY_END);
+    proxy.ended_many(1, reason);
+    assert!(exit.stderr.contains("canceling statement due to user request"), "{}", exit.said());
     proxy.finish();
 }
 
