@@ -58,6 +58,8 @@ enum Next {
     Receive,
     Done,
     Failed(rustls::Error),
+    /// The alert that tells the peer of a failure stands ready.
+    Told,
 }
 
 /// The two sides, of which rustls makes two types.
@@ -170,7 +172,10 @@ async fn shake<H: Handshake>(
                     outgoing.resize(start + size.required_size, 0);
                     let _ = data.encode(outgoing.get_mut(start..).unwrap_or_default());
                 }
-                Next::Again
+                match failed.is_some() && is_alert(outgoing.get(start..).unwrap_or_default()) {
+                    true => Next::Told,
+                    false => Next::Again,
+                }
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
                 data.done();
@@ -187,11 +192,16 @@ async fn shake<H: Handshake>(
         };
         incoming.drain(..discard.min(incoming.len()));
         match next {
+            // To ask rustls once more would show it the same broken bytes again.
+            Next::Told => {
+                let _ = send_all(sock, &mut outgoing).await;
+                return Err(failed.map_or(Failure::Closed, Failure::Tls));
+            }
             Next::Again => {}
             // What is left at the end may go later; whether this is the end is known at the next
             // step.
             Next::Send if connection.may_send_later() => {}
-            // The alert, which comes after the error, has been encoded by now.
+            // There was no alert to send.
             Next::Receive | Next::Done | Next::Failed(_) if failed.is_some() => {
                 let _ = send_all(sock, &mut outgoing).await;
                 return Err(failed.map_or(Failure::Closed, Failure::Tls));
@@ -216,6 +226,12 @@ async fn shake<H: Handshake>(
         session.set_ended();
     }
     Ok(Established { session, plain, facts })
+}
+
+/// Whether a record is an alert: by its type or, where that is sealed, by its length (RFC 8446 §5.2:
+/// two bytes, their type and the tag), which no other message has.
+fn is_alert(record: &[u8]) -> bool {
+    matches!(record, [21, ..] | [23, 3, 3, 0, 19, ..])
 }
 
 async fn send_all(sock: &Sock, outgoing: &mut Vec<u8>) -> Result<(), Failure> {
