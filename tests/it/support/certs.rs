@@ -144,7 +144,6 @@ impl Issued {
 pub struct Files(TempDir);
 
 impl Files {
-    #[expect(clippy::new_without_default, reason = "it makes a directory")]
     pub fn new() -> Files {
         Files(tempfile::Builder::new().prefix("thalweg-tls-").tempdir().expect("directory"))
     }

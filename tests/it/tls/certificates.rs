@@ -288,7 +288,7 @@ fn directories_are_followed() {
     let client = afresh(&Dial::trusting(&authority));
     assert_eq!(shown(&mut proxy, &service, &client, NAME), first.sha256());
     files.pair("certs.d/b", &second);
-    let mut tried = |proxy: &mut Proxy| {
+    let tried = |proxy: &mut Proxy| {
         let mut client = Tls::client(proxy.connect(&service), &client, "b.test");
         let result = client.shake();
         if result.is_ok() {
