@@ -15,8 +15,12 @@ use crate::support::tls::{Dial, Tls};
 
 mod certificates;
 mod client_auth;
+mod http_host;
 mod passthrough;
+mod postgres;
+mod reload;
 mod sessions;
+mod stalls;
 mod targets;
 mod termination;
 

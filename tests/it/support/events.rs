@@ -90,6 +90,10 @@ impl Event {
         }
         let service = &self.0["service"];
         want(service.is_object() || service.is_null(), "service is the document or null");
+        // Of a port that several services share none may have been chosen.
+        let id = &self.0["@serviceId"];
+        let named = id.is_string() || (id.is_null() && service.is_null());
+        want(named, "@serviceId is a string, or null along with the service");
         want(self.0.get("gwError").is_some(), "gwError is there");
         let relay = &self.0["relay"];
         let relays = ["splice", "copy", "tls"];

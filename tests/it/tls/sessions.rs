@@ -1,6 +1,8 @@
 //! Sessions: who has been here is let in faster, on any core, and nowhere else.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
@@ -48,6 +50,15 @@ fn resumed_on_every_core_and_after_a_reload() {
         for turn in 0..12 {
             assert!(visit(&mut proxy, &service, &client), "{version:?}, turn {turn}");
         }
+        // The second part of an event's number is its core's.
+        let met = || {
+            let events = proxy.events();
+            let ours = events.iter().filter(|event| event.text("@serviceId") == "svc");
+            let cores = ours.filter_map(|event| event.text("@id").split('-').nth(1));
+            cores.map(str::to_owned).collect::<HashSet<_>>().len()
+        };
+        let cores = thread::available_parallelism().unwrap().get();
+        wait_until("visits to more than one core", SOON, || met() >= cores.min(2));
         let other = Service::new(&format!("other-{version:?}"), &[echo.address]);
         let said = proxy.reload(&config.clone().with(&other));
         assert!(!said.contains("refused"), "{said}");

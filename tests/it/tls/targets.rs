@@ -435,10 +435,9 @@ fn target_ends_while_the_client_sends() {
         }
         let _ = up.rst();
         chain.proxy.resume();
-        let (_, _, end) = client.hash_to_end();
-        if !in_order {
-            assert_eq!(end, tls::End::Reset);
-        }
+        let (count, _, end) = client.hash_to_end();
+        let expected = if in_order { (3, tls::End::Closed) } else { (0, tls::End::Reset) };
+        assert_eq!((count, end), expected);
         chain.proxy.cut(client, &chain.service, "upstream/relay/reset");
     }
     chain.proxy.finish();

@@ -468,6 +468,45 @@ fn renegotiation_is_refused() {
     stage.proxy.finish();
 }
 
+/// Goal: what comes after `close_notify` is not data any more.
+#[test]
+fn data_after_the_end() {
+    let mut stage = Stage::new();
+    for version in BOTH {
+        let (client, mut sealer, up) = own_keys(&stage, version);
+        let mut wire = seal(&mut sealer, Content::Data, b"all");
+        wire.extend(seal(&mut sealer, Content::Alert, &[1, 0]));
+        wire.extend(seal(&mut sealer, Content::Data, b"not this"));
+        client.send(&wire);
+        up.expect(b"all");
+        up.expect_eof();
+        client.send(&seal(&mut sealer, Content::Data, b"nor this"));
+        up.send(b"answer");
+        up.close();
+        client.recv_to_end();
+        let outcome = peer::Outcome { sent: 3, received: 6, ..client.outcome() };
+        drop(client);
+        stage.proxy.cut(outcome, &stage.service, CLOSED);
+    }
+    stage.proxy.finish();
+}
+
+/// Goal: a client that is cut off after its `close_notify`, while the upstream still has something to
+/// say, is not kept.
+#[test]
+fn client_resets_after_its_end() {
+    let mut stage = Stage::new();
+    let (mut client, up) = stage.open(&stage.client());
+    up.send(b"x");
+    client.expect(b"x");
+    client.fin();
+    up.expect_eof();
+    let outcome = client.rst();
+    up.expect_silence_then_reset();
+    stage.proxy.cut(outcome, &stage.service, "client/relay/reset");
+    stage.proxy.finish();
+}
+
 /// Goal: a message after the handshake that has no place is refused.
 #[test]
 fn messages_without_a_place() {
