@@ -93,8 +93,16 @@ async fn opened(
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
     let order = pick::order(pool);
-    let Reached { socket, tls } =
-        connect::first_that_answers(core, live, pool, order, opened.as_deref()).await?;
+    let reached = connect::first_that_answers(core, live, pool, order, opened.as_deref()).await;
+    let Reached { socket, tls } = match reached {
+        Ok(reached) => reached,
+        Err(ending) => {
+            if let Some(session) = opened.and_then(|opened| opened.session) {
+                excuse(client, session).await;
+            }
+            return Err(ending);
+        }
+    };
     let opened = opened.map(|opened| *opened).unwrap_or_default();
     if opened.session.is_none() && tls.is_none() {
         return Ok((socket, opened.prefix, None));
@@ -110,6 +118,16 @@ fn open_boxed<'a>(
     client: &'a Sock,
 ) -> Pin<Box<dyn Future<Output = Result<Box<Opened>, Ending>> + 'a>> {
     Box::pin(async move { open::open(core, live, client).await.map(Box::new) })
+}
+
+/// Tells a client whose TLS ended here that there is no target for it.
+fn excuse(
+    client: &Sock,
+    mut session: Box<tls::session::Session>,
+) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+    const INTERNAL_ERROR: u8 = 80;
+    session.complain(INTERNAL_ERROR);
+    Box::pin(async move { open::farewell(client, session.unsent()).await })
 }
 
 fn relay_tls<'a>(

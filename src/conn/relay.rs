@@ -248,18 +248,21 @@ impl Flow<'_> {
         if self.shared.is_dead(self.source) {
             return Err(Fault { side: self.source, cause: Cause::Reset, unread: false });
         }
-        self.pass_on_end();
+        // When the other direction has ended as well, closing both sockets says it all.
+        if self.ends() {
+            socket::finish_writing(self.to.fd());
+        }
         Ok(())
     }
 
-    /// Passes an end in order on.
-    pub(crate) fn pass_on_end(&self) {
+    /// This direction has ended in order; true if it is the first to.
+    pub(crate) fn ends(&self) -> bool {
         self.live.touch(self.core);
-        // When the other direction has ended as well, closing both sockets says it all.
-        if !self.shared.one_ended.replace(true) {
+        let first = !self.shared.one_ended.replace(true);
+        if first {
             self.live.set(Live::HALF_CLOSED);
-            socket::finish_writing(self.to.fd());
         }
+        first
     }
 
     /// One recv and one send through the core's scratch buffer.

@@ -399,7 +399,11 @@ impl TlsFlow<'_> {
                 return Err(fault);
             }
         }
-        self.flow.pass_on_end();
+        // close_notify has said it where the sink speaks TLS. A FIN behind it would be taken by many
+        // for the end of both directions.
+        if self.flow.ends() && self.to.is_none() {
+            socket::finish_writing(self.flow.to.fd());
+        }
         Ok(())
     }
 
