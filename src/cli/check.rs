@@ -393,9 +393,7 @@ mod tests {
         let summary = human.split_once("c.json: good").map(|(_, summary)| summary);
         let expected = [
             ", 1 service, 1 warning",
-            "  certificates of /a.pem",
-            "  certificates of /certs.d/",
-            "  0.0.0.0:7000  web  tls Enabled, clientAuth Want, alpn h2, by name",
+            "  0.0.0.0:7000  web  tls Enabled, clientAuth Want, by name",
             "      exactly a.example; alpn h2; sources 10.0.0.0/8 ::1/128; clientCertificate subject \
              glob edge-* -> a:8080 (TLS)",
             "      regex ^(?:.*b.*)$ -> b:8080 (TLS as c, not verified)",
@@ -414,7 +412,6 @@ mod tests {
         assert_eq!(service["rules"][0]["kind"], "exact");
         assert_eq!(service["rules"][1]["readAs"], "regex ^(?:.*b.*)$");
         assert_eq!(service["fallbacks"][2]["when"], "silent");
-        assert_eq!(machine["certificates"][1]["source"], "/certs.d/");
     }
 
     #[test]

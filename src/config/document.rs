@@ -136,8 +136,8 @@ pub struct Service {
     /// Files of revocation lists (PEM) for client certificates. Needs `clientAuth`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_crl_files: Option<Vec<PathBuf>>,
-    /// The protocols that are offered to clients (ALPN), the preferred one first; without it those
-    /// that the rules name. Needs `tls` `Enabled`.
+    /// The protocols that are offered to clients (ALPN), the preferred one first; to clients that a
+    /// rule with protocols of its own has taken, those of them. Needs `tls` `Enabled`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpn: Option<Vec<String>>,
     /// Routing by the name that the client asks for: that of its TLS hello or, where `tls` is
@@ -214,7 +214,8 @@ pub struct Rule {
     /// expression over the whole name. `Regex(x)` and `Wildcard(x)` say which. Upper case and a dot
     /// at the end mean nothing. `thalweg check` says how each pattern is read.
     pub domain: String,
-    /// The client offers one of these protocols (ALPN). Needs TLS.
+    /// The client offers one of these protocols (ALPN), and one of these is agreed on where TLS ends
+    /// here. Needs TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpn: Option<Vec<String>>,
     /// The client's address is in one of these networks, as `10.0.0.0/8`, `2001:db8::/32` or a

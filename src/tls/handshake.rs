@@ -179,6 +179,8 @@ async fn shake<H: Handshake>(
                 Next::Send
             }
             Ok(ConnectionState::BlockedHandshake) => Next::Receive,
+            // Done, as the next look at it says.
+            Ok(ConnectionState::WriteTraffic(_)) => Next::Again,
             Ok(ConnectionState::PeerClosed) => return Err(Failure::Closed),
             Ok(_) => Next::Failed(rustls::Error::HandshakeNotComplete),
             Err(error) => Next::Failed(error),

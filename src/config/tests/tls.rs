@@ -1,6 +1,7 @@
 //! What services and targets say about TLS.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::*;
 use crate::config::checked::{CertificateSource, ClientAuth, KeyPair, Termination, UpstreamTls};
@@ -92,17 +93,21 @@ fn whom_client_certificates_must_come_from() {
 }
 
 #[test]
-fn protocols_offered_are_the_services_or_those_of_its_rules() {
+fn protocols_offered_are_those_of_the_rule_that_the_service_has() {
     let rules = r#""tls": "Enabled", "rules": [
         { "alpn": ["h2", "mqtt"], "targets": [{"host": "a"}] },
         { "alpn": ["mqtt", "x"], "targets": [{"host": "b"}] } ]"#;
-    let offered = |members: &str| -> Vec<String> {
-        termination(members).alpn.iter().map(ToString::to_string).collect()
+    let offered = |members: &str| -> Vec<Vec<Arc<str>>> {
+        let checked = good(&with_tls(&[("a", members)]));
+        let service = &checked.services[0];
+        let Tls::Enabled(termination) = &service.tls else { panic!("{service:?}") };
+        service.rules.iter().map(|rule| termination.alpn_of(rule)).collect()
     };
-    assert_eq!(offered(rules), ["h2", "mqtt", "x"]);
+    let words = |words: &[&str]| words.iter().map(|word| Arc::from(*word)).collect::<Vec<_>>();
+    assert_eq!(offered(rules), [words(&["h2", "mqtt"]), words(&["mqtt", "x"])]);
     assert_eq!(
         offered(&format!("{rules}, \"alpn\": [\"x\", \"mqtt\", \"h2\"]")),
-        ["x", "mqtt", "h2"]
+        [words(&["mqtt", "h2"]), words(&["x", "mqtt"])]
     );
     let short = with_tls(&[("a", &format!("{rules}, \"alpn\": [\"mqtt\"]"))]);
     let at = |path: &str| ("W123", format!("services[0].rules{path}"));

@@ -600,3 +600,25 @@ fn reading_may_go_on_while_files_are_replaced() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+#[test]
+fn two_files_that_change_places_are_a_change() {
+    let room = Room::new();
+    let (one, other) = (Authority::new("one"), Authority::new("other"));
+    let digest = |a: &Authority, b: &Authority| {
+        let files =
+            [write(room.dir.path(), "a.pem", a.pem()), write(room.dir.path(), "b.pem", b.pem())];
+        let services = files.map(|file| Termination {
+            client_ca_files: vec![file],
+            ..room.termination(ClientAuth::Need)
+        });
+        let none = std::iter::empty();
+        let (material, problems) = Material::load(&room.sources(), services.iter(), none, None);
+        assert_eq!(problems, [], "{problems:?}");
+        material.digest()
+    };
+    let first = digest(&one, &other);
+    assert_eq!(first, digest(&one, &other));
+    assert_ne!(first, digest(&other, &one));
+    assert_ne!(first, digest(&one, &one));
+}
