@@ -712,7 +712,8 @@ fn cancels(sni: Value, reason: &str) {
                 dbname=postgres sslmode=require\" -c 'select pg_sleep(8)'";
     let exit = sh(line, &[&here.port().to_string()]);
     proxy.ended_many(1, ANY_END);
-    proxy.ended_many(1, reason);
+    // `timeout` signals psql and its own group, so psql may hear it, and ask, twice.
+    proxy.ended_between(1, 2, reason);
     assert!(exit.stderr.contains("canceling statement due to user request"), "{}", exit.said());
     proxy.finish();
 }
