@@ -1022,6 +1022,12 @@ fn haproxy_in_front() {
         assert_eq!(sh_good(line, &[&port.to_string()]), "far behind");
     }
     drop(front);
-    proxy.ended_between(21, 200, ANY_END);
+    // HAProxy resets a check as soon as its own side of the handshake is done, which may be before
+    // its last flight has been read here.
+    proxy.ended_between(
+        21,
+        200,
+        &format!("{ANY_END}|client/handshake/reset|client/handshake/closed"),
+    );
     proxy.finish();
 }
