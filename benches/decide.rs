@@ -48,7 +48,8 @@ fn decide(c: &mut Criterion) {
     let pool = listener.first.pool(0).expect("a service has a pool");
 
     c.bench_function("pick: round robin over 3 targets", |b| {
-        b.iter(|| pick::order(black_box(pool)).next());
+        let none = pick::Tried::default();
+        b.iter(|| pick::choose(black_box(pool), None, &none));
     });
     let target = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 5432));
     c.bench_function("connect: is a target one of our 10,000 listeners", |b| {

@@ -92,8 +92,7 @@ async fn opened(
     admit::service(live)?;
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
-    let order = pick::order(pool);
-    let reached = connect::first_that_answers(core, live, pool, order, opened.as_deref()).await;
+    let reached = connect::first_that_answers(core, live, pool, opened.as_deref()).await;
     let Reached { socket, tls } = match reached {
         Ok(reached) => reached,
         Err(ending) => {

@@ -79,6 +79,7 @@ struct RuleRow {
     read_as: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<String>,
+    balancing: &'static str,
     /// The file of the certificate that clients are shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
@@ -142,13 +143,18 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             && !row.by_name
             && rule.conditions.is_empty()
         {
-            writeln!(out, "{head} -> {}", visible(&rule.targets.join(", ")))?;
+            let balancing = match rule.balancing {
+                "RoundRobin" => String::new(),
+                other => format!(", {other}"),
+            };
+            writeln!(out, "{head}{balancing} -> {}", visible(&rule.targets.join(", ")))?;
             continue;
         }
         writeln!(out, "{head}")?;
         for rule in &row.rules {
             let mut what = vec![rule.read_as.clone()];
             what.extend(rule.conditions.iter().cloned());
+            what.extend((rule.balancing != "RoundRobin").then(|| rule.balancing.to_owned()));
             what.extend(rule.certificate.iter().map(|file| format!("certificate {file}")));
             let (what, targets) = (what.join("; "), rule.targets.join(", "));
             writeln!(out, "      {} -> {}", visible(&what), visible(&targets))?;
@@ -304,6 +310,7 @@ fn rule_row(rule: &Rule) -> RuleRow {
         kind: rule.pattern.kind().name(),
         read_as: rule.pattern.describe(),
         conditions,
+        balancing: rule.balancing.name(),
         certificate: None,
         targets: rule.targets.iter().map(describe).collect(),
     }
@@ -312,7 +319,7 @@ fn rule_row(rule: &Rule) -> RuleRow {
 /// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
 /// `db.internal/10.0.0.7:5432 (TLS)`, `unix:/run/db.sock (TLS as db.internal, pinned)`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port, tls } = target;
+    let Target { host, address, port, tls, weight, backup, max_connections } = target;
     let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),
@@ -322,15 +329,20 @@ fn describe(target: &Target) -> String {
             if literal { bracketed.to_string() } else { format!("{host}/{bracketed}") }
         }
     };
-    let Some(tls) = tls else { return place };
-    let mut how = String::from("TLS");
-    if !tls.server_name.eq_ignore_ascii_case(host.trim_matches(['[', ']', '.'])) {
-        how.push_str(" as ");
-        how.push_str(&tls.server_name);
+    let mut how = Vec::new();
+    if let Some(tls) = tls {
+        how.push(if tls.server_name.eq_ignore_ascii_case(host.trim_matches(['[', ']', '.'])) {
+            "TLS".to_owned()
+        } else {
+            format!("TLS as {}", tls.server_name)
+        });
+        how.extend((!tls.pins.is_empty()).then(|| "pinned".to_owned()));
+        how.extend(tls.insecure.then(|| "not verified".to_owned()));
     }
-    how.push_str(if tls.pins.is_empty() { "" } else { ", pinned" });
-    how.push_str(if tls.insecure { ", not verified" } else { "" });
-    format!("{place} ({how})")
+    how.extend((*weight != 1).then(|| format!("weight {weight}")));
+    how.extend(backup.then(|| "backup".to_owned()));
+    how.extend(max_connections.map(|most| format!("at most {most}")));
+    if how.is_empty() { place } else { format!("{place} ({})", how.join(", ")) }
 }
 
 #[cfg(test)]
@@ -367,7 +379,8 @@ mod tests {
             "services": [ {
                 "id": "a", "name": "", "listen": "[::1]:7000", "tls": "Disabled", "byName": false,
                 "rules": [ {
-                    "pattern": "*", "kind": "any", "readAs": "any name, or none", "targets": targets
+                    "pattern": "*", "kind": "any", "readAs": "any name, or none",
+                    "balancing": "RoundRobin", "targets": targets
                 } ]
             } ]
         });

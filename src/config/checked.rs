@@ -121,6 +121,12 @@ pub struct Target {
     pub port: u16,
     /// `tls`: how TLS is spoken to it; `None`: not at all.
     pub tls: Option<UpstreamTls>,
+    /// `weight`; 0: no connection goes there.
+    pub weight: u32,
+    /// `backup`.
+    pub backup: bool,
+    /// `maxConnections` over all cores.
+    pub max_connections: Option<NonZeroU32>,
 }
 
 /// Where the addresses of a target come from.
@@ -248,8 +254,45 @@ pub struct Rule {
     pub sources: Vec<IpNet>,
     /// `clientCertificate`.
     pub client_certificate: Option<CertificateCondition>,
+    /// How one of the targets is chosen: of the rule, else of the service.
+    pub balancing: Balancing,
     /// Never empty.
     pub targets: Vec<Target>,
+}
+
+/// `loadBalancing`; see [`conn::pick`](crate::conn::pick).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Balancing {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// In turn, by weight.
+    WeightedRoundRobin,
+    /// The fewest connections for its weight, those still connecting among them.
+    LeastConnections,
+    /// The less loaded of two at random.
+    PowerOfTwo,
+    /// By the client's address; few clients move when a target leaves.
+    SourceHash,
+    /// At random, by weight.
+    Random,
+    /// The first that can be.
+    First,
+}
+
+impl Balancing {
+    /// As in `loadBalancing`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "RoundRobin",
+            Self::WeightedRoundRobin => "WeightedRoundRobin",
+            Self::LeastConnections => "LeastConnections",
+            Self::PowerOfTwo => "PowerOfTwo",
+            Self::SourceHash => "SourceHash",
+            Self::Random => "Random",
+            Self::First => "First",
+        }
+    }
 }
 
 /// `rules[].clientCertificate`: what a verified client certificate must be; all that are given.

@@ -151,7 +151,7 @@ pub struct Service {
     pub tags: Vec<String>,
     /// For people.
     pub metadata: BTreeMap<String, String>,
-    /// How a target is chosen. This release serves `RoundRobin`.
+    /// How a target is chosen.
     pub load_balancing: LoadBalancing,
     /// Limits on the service.
     pub limits: Limits,
@@ -227,7 +227,7 @@ pub struct Rule {
     pub client_certificate: Option<ClientCertificate>,
     /// Where connections go.
     pub targets: Vec<Target>,
-    /// How a target is chosen. This release serves `RoundRobin`.
+    /// How a target is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
 }
@@ -277,6 +277,16 @@ pub struct Target {
     /// The port to connect to; not used for a Unix socket.
     #[schemars(range(min = 1))]
     pub port: u16,
+    /// Its share where `loadBalancing` weighs; 0: no new connection goes there.
+    #[serde(skip_serializing_if = "is_one")]
+    #[schemars(range(max = 65535))]
+    pub weight: u32,
+    /// Use it only when no other target can be.
+    #[serde(skip_serializing_if = "is_false")]
+    pub backup: bool,
+    /// Most connections at a time over all cores; more go to other targets, or wait a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<NonZeroU32>,
     /// Speak TLS to the target, whose certificate is verified.
     pub tls: bool,
     /// The name asked for (SNI) and looked for in the target's certificate, if it is not `host`.
@@ -304,6 +314,12 @@ pub struct Target {
     pub pin_only: bool,
 }
 
+/// Leaves the usual weight out.
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
 /// Leaves a flag out that is not set.
 fn is_false(flag: &bool) -> bool {
     !flag
@@ -329,6 +345,9 @@ impl Default for Target {
             host: None,
             ip: None,
             port: 8080,
+            weight: 1,
+            backup: false,
+            max_connections: None,
             tls: false,
             server_name: None,
             ca_file: None,
@@ -346,17 +365,17 @@ pub enum LoadBalancing {
     /// In turn.
     #[default]
     RoundRobin,
-    /// In turn, by `weight`. Not in this release.
+    /// In turn, by `weight`, spread evenly.
     WeightedRoundRobin,
-    /// The target with the fewest connections. Not in this release.
+    /// The target with the fewest connections for its `weight`, those still connecting among them.
     LeastConnections,
-    /// The less loaded of two at random. Not in this release.
+    /// The less loaded of two at random, by `weight`.
     PowerOfTwo,
-    /// By the address of the client. Not in this release.
+    /// By the address of the client, and `weight`; few clients move when a target leaves.
     SourceHash,
-    /// At random. Not in this release.
+    /// At random, by `weight`.
     Random,
-    /// The first that is up. Not in this release.
+    /// The first that can take the connection.
     First,
 }
 

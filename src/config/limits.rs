@@ -88,6 +88,19 @@ pub const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// First and longest pause between two looks at what is still unacknowledged.
 pub const FLUSH_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
+// ---- choosing a target ------------------------------------------------------------------------
+
+/// Turns of one round of a weighted round robin: weights are reduced until it fits.
+pub const SCHEDULE_MAX: usize = 1024;
+/// Largest `weight`.
+pub const WEIGHT_MAX: u32 = 65_535;
+/// How often a choice is made anew when others take the last connection of a target meanwhile.
+pub const CHOICES_MAX: usize = 8;
+/// Connections of a pool that may wait for a target with room, over all cores.
+pub const QUEUE_MAX: u32 = 256;
+/// Between two looks for room.
+pub const QUEUE_POLL: Duration = Duration::from_millis(10);
+
 // ---- connecting -------------------------------------------------------------------------------
 
 /// Addresses of one target tried in one go: a name may have very many.

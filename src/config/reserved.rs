@@ -37,8 +37,7 @@ const TOP: Keys = &[
 const SERVICE: Keys = &[("proxyProtocol", Null), ("access", Null), ("healthCheck", Null)];
 const LIMITS: Keys =
     &[("connectionsPerSource", Null), ("connectionRate", Null), ("bytesPerSecond", Null)];
-const TARGET: Keys =
-    &[("weight", Null), ("backup", False), ("maxConnections", Null), ("proxyProtocol", Null)];
+const TARGET: Keys = &[("proxyProtocol", Null)];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.

@@ -9,8 +9,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,9 +20,10 @@ use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::{self, Address, Termination, Tls};
+use super::checked::{self, Address, Balancing, Termination, Tls};
 use super::limits;
 use super::pattern::{Kind, NameTable};
+use crate::conn::pick;
 use crate::io::socket::Destination;
 use crate::tls::material::{self, Material};
 use crate::tls::problem::Problem;
@@ -250,8 +252,48 @@ pub struct ServiceState {
 pub struct Pool {
     /// In the order of the file; never empty.
     pub targets: Box<[Target]>,
-    /// Round-robin position; kept over reloads by the service's id and the pool's index.
+    /// How one of them is chosen.
+    pub balancing: Balancing,
+    /// The order of turns, as indices of targets; see [`pick::schedule`].
+    pub schedule: Box<[u16]>,
+    /// The same of the backup targets.
+    pub backups: Box<[u16]>,
+    /// Position in it, or how many choices there were; kept over reloads by the service's id and the
+    /// pool's index.
     pub next: Arc<AtomicUsize>,
+    /// Connections that wait for a target with room.
+    pub waiting: Waiting,
+}
+
+/// A bounded queue without an order: how many wait.
+#[derive(Debug, Default)]
+pub struct Waiting(AtomicU32);
+
+/// One that waits.
+#[derive(Debug)]
+pub struct Place<'a>(&'a Waiting);
+
+impl Waiting {
+    /// A place, unless [`limits::QUEUE_MAX`] wait already.
+    pub fn take(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        (before < limits::QUEUE_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// How many targets are backups, or are none, and may be chosen at all.
+    pub fn size(&self, backup: bool) -> usize {
+        let may_be = |target: &&Target| target.backup == backup && target.weight > 0;
+        self.targets.iter().filter(may_be).count()
+    }
 }
 
 /// One target.
@@ -265,6 +307,52 @@ pub struct Target {
     pub addresses: Addresses,
     /// How TLS is spoken to it, if it is.
     pub tls: Option<TargetTls>,
+    /// Its share; 0: none.
+    pub weight: u32,
+    /// Chosen only when no other can be.
+    pub backup: bool,
+    /// Most connections at a time over all cores.
+    pub max_connections: Option<NonZeroU32>,
+    /// What outlives a reload.
+    pub state: Arc<TargetState>,
+}
+
+/// State of a target that a reload keeps, by its service's id and its label.
+#[derive(Debug, Default)]
+pub struct TargetState {
+    /// Connections over all cores, also those that are still connecting.
+    pub live: AtomicU32,
+}
+
+impl Target {
+    /// Whether it may have one more connection.
+    pub fn has_room(&self) -> bool {
+        let live = || self.state.live.load(Ordering::Relaxed);
+        self.max_connections.is_none_or(|max| live() < max.get())
+    }
+
+    /// Takes a connection, unless it has all it may have.
+    pub fn take(&self) -> bool {
+        let before = self.state.live.fetch_add(1, Ordering::Relaxed);
+        let taken = self.max_connections.is_none_or(|max| before < max.get());
+        if !taken {
+            self.release();
+        }
+        taken
+    }
+
+    /// Gives a connection back.
+    pub fn release(&self) {
+        self.state.live.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Which of two has more connections for its weight.
+    pub fn load_against(&self, other: &Self) -> std::cmp::Ordering {
+        let load = |it: &Self, weight: u32| {
+            u64::from(it.state.live.load(Ordering::Relaxed)) * u64::from(weight)
+        };
+        load(self, other.weight).cmp(&load(other, self.weight))
+    }
 }
 
 /// How TLS is spoken to a target.
@@ -310,6 +398,7 @@ const POSTGRES_ALPN: &str = "postgresql";
 #[derive(Debug, Default)]
 pub struct Kept {
     services: HashMap<Arc<str>, Arc<ServiceState>>,
+    targets: HashMap<(Arc<str>, String), Arc<TargetState>>,
     turns: HashMap<(Arc<str>, usize), Arc<AtomicUsize>>,
     tickets: HashMap<Arc<str>, Tickets>,
     names: HashMap<Arc<str>, Arc<Name>>,
@@ -359,13 +448,16 @@ impl Kept {
         self.services.insert(Arc::clone(&spec.id), Arc::clone(&state));
         let mut pools = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
-            pools.push(self.pool(before, spec, pools.len(), &rule.targets, material, own)?);
+            let index = pools.len();
+            let (targets, balancing) = (&rule.targets, rule.balancing);
+            pools.push(self.pool(before, spec, index, targets, balancing, material, own)?);
         }
         let mut fallback = |target: &Option<checked::Target>| {
             let Some(target) = target else { return Ok(None) };
             let index = pools.len();
             let targets = std::slice::from_ref(target);
-            pools.push(self.pool(before, spec, index, targets, material, own)?);
+            let balancing = Balancing::RoundRobin;
+            pools.push(self.pool(before, spec, index, targets, balancing, material, own)?);
             Ok(u32::try_from(index).ok())
         };
         let fallbacks = Fallbacks {
@@ -397,14 +489,32 @@ impl Kept {
         spec: &checked::Service,
         index: usize,
         targets: &[checked::Target],
+        balancing: Balancing,
         material: &Material,
         own: &Own,
     ) -> Result<Pool, Problem> {
         let key = (Arc::clone(&spec.id), index);
         let next = before.turns.get(&key).cloned().unwrap_or_default();
         self.turns.insert(key, Arc::clone(&next));
-        let targets = targets.iter().map(|target| self.target(before, target, material, own));
-        Ok(Pool { targets: targets.collect::<Result<_, _>>()?, next })
+        let weighs = balancing == Balancing::WeightedRoundRobin;
+        let turns = |backup: bool| {
+            let share = |target: &checked::Target| match (target.backup == backup, target.weight) {
+                (false, _) | (true, 0) => 0,
+                (true, weight) => {
+                    if weighs {
+                        weight
+                    } else {
+                        1
+                    }
+                }
+            };
+            pick::schedule(&targets.iter().map(share).collect::<Vec<_>>())
+        };
+        let (schedule, backups) = (turns(false), turns(true));
+        let targets =
+            targets.iter().map(|target| self.target(before, &spec.id, target, material, own));
+        let targets = targets.collect::<Result<_, _>>()?;
+        Ok(Pool { targets, balancing, schedule, backups, next, waiting: Waiting::default() })
     }
 
     /// Tickets that were given out stay good as long as the same clients would be let in.
@@ -446,6 +556,7 @@ impl Kept {
     fn target(
         &mut self,
         before: &Self,
+        service: &Arc<str>,
         target: &checked::Target,
         material: &Material,
         own: &Own,
@@ -482,7 +593,12 @@ impl Kept {
         let scheme = if tls.is_some() { "tls" } else { "tcp" };
         let (host, uri) = (quoted(&label), quoted(&format!("{scheme}://{label}")));
         let event = format!(r#"{{"host":{host},"scheme":"{scheme}","uri":{uri}}}"#);
-        Ok(Target { event, label, addresses, tls })
+        let key = (Arc::clone(service), label.clone());
+        let state = before.targets.get(&key).or_else(|| self.targets.get(&key));
+        let state = state.cloned().unwrap_or_default();
+        self.targets.insert(key, Arc::clone(&state));
+        let &checked::Target { weight, backup, max_connections, .. } = target;
+        Ok(Target { event, label, addresses, tls, weight, backup, max_connections, state })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::checked::{
-    Address, Checked, Cores, Fallbacks, IoUring, OnRemoved, Rule, Service, Target, Tls,
+    Address, Balancing, Checked, Cores, Fallbacks, IoUring, OnRemoved, Rule, Service, Target, Tls,
 };
 use super::pattern::Pattern;
 use super::{Loaded, load, load_text};
@@ -56,7 +56,9 @@ fn one(members: &str) -> String {
 /// A rule without further conditions.
 fn rule(pattern: Pattern, targets: &[Target]) -> Rule {
     let (alpn, sources) = (Vec::new(), Vec::new());
-    Rule { pattern, alpn, sources, client_certificate: None, targets: targets.into() }
+    let balancing = Balancing::RoundRobin;
+    let client_certificate = None;
+    Rule { pattern, alpn, sources, client_certificate, balancing, targets: targets.into() }
 }
 
 /// A configuration with certificates, an authority for clients and these services: each an id and

@@ -23,6 +23,7 @@ use crate::worker::Core;
 /// Closes the books of a connection.
 pub fn close(core: &Core, live: &Live, ending: Ending) {
     admit::release(live);
+    live.gives_back();
     core.leave(live);
     core.counters.ended(ending);
     core.counters.bytes_up.add(live.up.get());
@@ -51,9 +52,7 @@ fn write_parts(
     let seen = seen.as_deref();
     let service = live.known_service();
     asked_for(line, live, seen.and_then(|seen| seen.name.as_deref()))?;
-    let target = service
-        .and_then(|service| service.pool(live.pool.get()))
-        .and_then(|pool| pool.targets.get(usize::try_from(live.target.get()).ok()?));
+    let target = service.and_then(|_| live.chosen());
     line.extend_from_slice(br#","target":"#);
     line.extend_from_slice(target.map_or(NO_TARGET, |target| &target.event).as_bytes());
     line.extend_from_slice(br#","remote":"#);

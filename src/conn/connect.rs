@@ -13,7 +13,7 @@ use crate::config::snapshot::{Addresses, Pool, Target};
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::open::Opened;
-use crate::conn::pick::Order;
+use crate::conn::pick::{self, Choice, Tried};
 use crate::conn::unless_cut;
 use crate::io::socket::{self, Destination};
 use crate::rt::{self, Sock};
@@ -31,7 +31,7 @@ pub struct Reached {
     pub tls: Option<Box<Session>>,
 }
 
-/// Connects to the first target of the order that answers, trying `retries` further ones. `opened`
+/// Connects to a target of the pool, trying `retries` further ones when it does not answer. `opened`
 /// is what the client has said, where it was asked.
 ///
 /// # Errors
@@ -40,20 +40,26 @@ pub async fn first_that_answers(
     core: &Rc<Core>,
     live: &Rc<Live>,
     pool: &Pool,
-    order: Order,
     opened: Option<&Opened>,
 ) -> Result<Reached, Ending> {
     let timeouts = &live.service().spec.timeouts;
     let (limit, handshake) = (timeouts.connect, timeouts.handshake);
     let tries = live.service().spec.retries.saturating_add(1);
-    let mut ending = Ending::us(Step::Connect, Cause::Unresolved);
-    for (index, attempt) in order.zip(0..tries) {
-        let Some(target) = pool.targets.get(index) else { continue };
+    let mut ending = None;
+    let mut tried = Tried::default();
+    for attempt in 0..tries {
+        let index = match pick::choose(pool, live.source(), &tried) {
+            Choice::Target(index) => index,
+            Choice::Full if ending.is_none() => wait_for_room(live, pool, limit).await?,
+            Choice::Full | Choice::None => break,
+        };
+        tried.add(index);
+        live.takes(index);
+        let Some(target) = pool.targets.get(index) else { break };
         if attempt > 0 {
             live.retries.set(attempt);
             core.counters.retries.add(1);
         }
-        live.target.set(u32::try_from(index).unwrap_or(u32::MAX));
         let reached = match reach(core, live, target, limit).await? {
             Ok(socket) => {
                 let by_postgres = opened.is_some_and(|opened| opened.postgres);
@@ -72,14 +78,41 @@ pub async fn first_that_answers(
                 live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
                 return Ok(reached);
             }
-            Err(cause) => ending = failed(cause),
-        }
-        // Another target needs a descriptor and a local port as well.
-        if ending.cause == Cause::Descriptors {
-            break;
+            Err(cause) => {
+                live.gives_back();
+                ending = Some(failed(cause));
+                // Another target needs a descriptor and a local port as well.
+                if cause == Cause::Descriptors {
+                    break;
+                }
+            }
         }
     }
-    Err(ending)
+    Err(ending.unwrap_or(Ending::us(Step::Connect, Cause::NoTarget)))
+}
+
+/// Waits until a target has room for one more connection, not for long and not with too many.
+fn wait_for_room<'a>(
+    live: &'a Live,
+    pool: &'a Pool,
+    limit: Duration,
+) -> Pin<Box<dyn Future<Output = Result<usize, Ending>> + 'a>> {
+    let full = Ending::us(Step::Connect, Cause::TargetsFull);
+    let waiting = async move {
+        loop {
+            rt::sleep(limits::QUEUE_POLL).await;
+            match pick::choose(pool, live.source(), &Tried::default()) {
+                Choice::Target(index) => return Ok(index),
+                Choice::Full => {}
+                Choice::None => return Err(Ending::us(Step::Connect, Cause::NoTarget)),
+            }
+        }
+    };
+    Box::pin(async move {
+        let _place = pool.waiting.take().ok_or(full)?;
+        let waited = unless_cut(live, Step::Connect, rt::within(limit, waiting)).await?;
+        waited.unwrap_or(Err(full))
+    })
 }
 
 /// Whether the client's own TLS goes on to the target.

@@ -148,6 +148,12 @@ causes! {
     Failed "failed" "the connection to the target could not be made"
         "An error of the operating system that has no code of its own; the event's `gwError` has \
          its text.";
+    NoTarget "no-target" "no target can take the connection"
+        "Every target of the rule has weight 0, or has been tried. With health checks: every one is \
+         down.";
+    TargetsFull "targets-full" "every target has all the connections it may have"
+        "`maxConnections` of the targets: the connection waited for room for `timeouts.connect`, or too \
+         many were waiting already. Raise it, or add targets.";
     Descriptors "descriptors" "out of file descriptors"
         "The process reached its limit of open files. Raise LimitNOFILE (systemd) or `ulimit -n`: \
          two descriptors a connection are needed.";

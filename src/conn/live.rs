@@ -2,13 +2,14 @@
 //! event at its end is made of, and the means to cut it.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::config::limits;
-use crate::config::snapshot::{Service, ServiceState};
+use crate::config::snapshot::{Service, ServiceState, Target};
 use crate::conn::ending::Cause;
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
@@ -91,6 +92,8 @@ impl Live {
     pub const TLS: u8 = 32;
     /// The service was chosen.
     const ROUTED: u8 = 64;
+    /// Holds one of its target's connections.
+    const TAKEN: u8 = 128;
 
     /// A connection just accepted.
     pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
@@ -147,6 +150,33 @@ impl Live {
             }
         }
         self.pool.set(pool);
+    }
+
+    /// The target of the pool was chosen, and one of its connections taken.
+    pub fn takes(&self, target: usize) {
+        self.target.set(u32::try_from(target).unwrap_or(u32::MAX));
+        self.set(Self::TAKEN);
+    }
+
+    /// Gives the target's connection back, if it has not been.
+    pub fn gives_back(&self) {
+        if self.has(Self::TAKEN) {
+            self.clear(Self::TAKEN);
+            if let Some(target) = self.chosen() {
+                target.release();
+            }
+        }
+    }
+
+    /// The target, once one was chosen.
+    pub fn chosen(&self) -> Option<&Target> {
+        let pool = self.service().pool(self.pool.get())?;
+        pool.targets.get(usize::try_from(self.target.get()).ok()?)
+    }
+
+    /// Where the client comes from; `None` for a Unix socket.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.peer.get().map(|addr| addr.ip().to_canonical())
     }
 
     /// Remembers something for the event.

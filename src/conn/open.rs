@@ -43,7 +43,7 @@ pub struct Opened {
 /// # Errors
 /// No rule takes the client's address.
 pub fn at_once(core: &Core, live: &Live) -> Result<(), Ending> {
-    let asked = Asked { name: None, alpn: &[], source: source(live) };
+    let asked = Asked { name: None, alpn: &[], source: live.source() };
     let choice = route::route(&live.listener, &asked)
         .map_err(|_| Ending::us(Step::Route, Cause::NoMatch))?;
     live.routed(core, choice.service, choice.pool);
@@ -63,7 +63,7 @@ pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened,
         First::Hello(hello) => hello,
         First::Head(name) => {
             live.see(|seen| seen.name.clone_from(&name));
-            let asked = Asked { name: name.as_deref(), alpn: &[], source: source(live) };
+            let asked = Asked { name: name.as_deref(), alpn: &[], source: live.source() };
             return match route::route(listener, &asked) {
                 Ok(choice) => plain(core, live, choice, bytes),
                 Err(cause) => Err(refuse(Step::Route, cause).await),
@@ -88,7 +88,7 @@ pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened,
         seen.alpn = hello.alpn.first().cloned();
     });
     let asked =
-        Asked { name: hello.server_name.as_deref(), alpn: &hello.alpn, source: source(live) };
+        Asked { name: hello.server_name.as_deref(), alpn: &hello.alpn, source: live.source() };
     let choice = match route::route(listener, &asked) {
         Ok(choice) => choice,
         Err(cause) => return Err(refuse(Step::Route, cause).await),
@@ -119,10 +119,6 @@ pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened,
 fn plain(core: &Core, live: &Live, choice: Choice, bytes: Vec<u8>) -> Result<Opened, Ending> {
     live.routed(core, choice.service, choice.pool);
     Ok(Opened { prefix: bytes.into(), ..Opened::default() })
-}
-
-fn source(live: &Live) -> Option<std::net::IpAddr> {
-    live.peer.get().map(|addr| addr.ip().to_canonical())
 }
 
 fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {

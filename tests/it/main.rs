@@ -26,6 +26,7 @@
 
 mod support;
 
+mod balancing;
 mod churn;
 mod cli;
 mod lifecycle;

@@ -14,8 +14,7 @@ use crate::config::pattern::Pattern;
 use crate::config::place::Place;
 use crate::diagnostics::{
     ALPN_NOT_OFFERED, AUTH_WITHOUT_TLS, BAD_DURATION, BAD_VALUE, DOMAIN_UNUSED, DUPLICATE_TARGET,
-    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, NOT_IN_RELEASE, TLS_IN_TLS,
-    TLS_KEY_IDLE,
+    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, TLS_IN_TLS, TLS_KEY_IDLE,
 };
 
 /// What the checks of one service need.
@@ -62,7 +61,6 @@ impl Scope<'_, '_> {
         let tls = self.tls(service);
         let (by_rule, places) = self.rules(service);
         let (targets, fallbacks) = self.fallbacks(service);
-        self.load_balancing(service.load_balancing, self.place);
         let timeouts = self.timeouts(service);
         let on_removed = match service.on_removed {
             OnRemoved::Keep => checked::OnRemoved::Keep,
@@ -210,7 +208,7 @@ impl Scope<'_, '_> {
         let mut seen = HashSet::new();
         for (at, rule) in service.rules.iter().enumerate() {
             let place = outer.index(at);
-            self.load_balancing(rule.load_balancing.unwrap_or_default(), &place);
+            let balancing = balancing(rule.load_balancing.unwrap_or(service.load_balancing));
             self.conditions_known(rule, &place, service);
             let domain = place.key("domain");
             let pattern = if by_name {
@@ -249,6 +247,7 @@ impl Scope<'_, '_> {
                         alpn,
                         sources,
                         client_certificate,
+                        balancing,
                         targets,
                     });
                 }
@@ -384,19 +383,6 @@ impl Scope<'_, '_> {
         (compiled, owned)
     }
 
-    /// Reports a way of choosing targets that this release does not have.
-    fn load_balancing(&mut self, chosen: LoadBalancing, place: &Place<'_>) {
-        if chosen != LoadBalancing::RoundRobin {
-            self.not_yet(&place.key("loadBalancing"), &format!("`loadBalancing` {chosen:?}"));
-        }
-    }
-
-    /// Reports something that this release does not have.
-    fn not_yet(&mut self, place: &Place<'_>, what: &str) {
-        let message = format!("{what} is known but not in this release");
-        self.findings.add(&NOT_IN_RELEASE, place, message);
-    }
-
     /// The targets of a list. `seen` are those that share connections with them.
     fn targets(
         &mut self,
@@ -458,4 +444,17 @@ fn has_fallback(sni: &document::Sni) -> bool {
         let document::Fallbacks { no_match, no_name, not_recognised, silent } = fallbacks;
         [no_match, no_name, not_recognised, silent].iter().any(|target| target.is_some())
     })
+}
+
+/// How a target is chosen.
+fn balancing(written: LoadBalancing) -> checked::Balancing {
+    match written {
+        LoadBalancing::RoundRobin => checked::Balancing::RoundRobin,
+        LoadBalancing::WeightedRoundRobin => checked::Balancing::WeightedRoundRobin,
+        LoadBalancing::LeastConnections => checked::Balancing::LeastConnections,
+        LoadBalancing::PowerOfTwo => checked::Balancing::PowerOfTwo,
+        LoadBalancing::SourceHash => checked::Balancing::SourceHash,
+        LoadBalancing::Random => checked::Balancing::Random,
+        LoadBalancing::First => checked::Balancing::First,
+    }
 }

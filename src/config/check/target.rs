@@ -11,7 +11,7 @@ use super::service::Scope;
 use super::{Findings, file, key_pair, not_empty, rule};
 use crate::config::checked::{self, Address, UpstreamTls};
 use crate::config::document;
-use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
 use crate::config::place::Place;
 use crate::diagnostics::{
     BAD_ADDRESS, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY, TLS_KEY_IDLE,
@@ -61,8 +61,33 @@ fn endpoint(
         return None;
     }
     let host = Arc::from(host.or(target.ip.as_deref()).unwrap_or_default());
-    let target = checked::Target { host, address, port: port?, tls: None };
+    let target =
+        checked::Target { port: port?, ..balanced(target, host, address, place, findings) };
     not_ourselves(&target, place, scope).then_some(target)
+}
+
+/// A target with its share of the connections.
+fn balanced(
+    target: &document::Target,
+    host: Arc<str>,
+    address: Address,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> checked::Target {
+    if target.weight > WEIGHT_MAX {
+        let message = format!("the weight {} is more than {WEIGHT_MAX}", target.weight);
+        let hint = "only the ratio of the weights counts";
+        findings.add_with(&BAD_VALUE, &place.key("weight"), message, hint);
+    }
+    checked::Target {
+        host,
+        address,
+        port: 0,
+        tls: None,
+        weight: target.weight,
+        backup: target.backup,
+        max_connections: target.max_connections,
+    }
 }
 
 /// How TLS is spoken to a target. `None` if an error was found, `Some(None)`: not at all.
@@ -238,12 +263,8 @@ fn unix(
         "the path is longer than the 107 bytes that a Unix socket's path may have"
     } else {
         let address = Address::Unix(absolute);
-        return Some(checked::Target {
-            host: Arc::from(target.host.as_deref()?),
-            address,
-            port: 0,
-            tls: None,
-        });
+        let name = Arc::from(target.host.as_deref()?);
+        return Some(balanced(target, name, address, place, scope.findings));
     };
     scope.findings.add_with(&BAD_HOST, &host, fault, "unix:/run/db.sock");
     None

@@ -124,7 +124,7 @@ fn one_fault_in_a_rule() {
         (r#""clientCertificate": { "sha256": "%%" }"#, "E144", "clientCertificate.sha256"),
         (r#""clientCertificate": "a""#, "E102", "clientCertificate"),
         (r#""targets": []"#, "E126", "targets"),
-        (r#""loadBalancing": "First""#, "E140", "loadBalancing"),
+        (r#""loadBalancing": "Frist""#, "E103", "loadBalancing"),
     ];
     for (members, code, path) in table {
         let targets = if members.contains("targets") { "" } else { r#""targets":[{"host":"a"}],"# };

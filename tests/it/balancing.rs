@@ -1,0 +1,171 @@
+//! Which target gets a connection: shares over both cores, limits, backups, what a reload keeps.
+
+use serde_json::{Value, json};
+
+use crate::support::backend::{Backend, Manual};
+use crate::support::config::{Config, Service};
+use crate::support::peer::Peer;
+use crate::support::proxy::Proxy;
+use crate::support::wait::{SOON, wait_until};
+
+const CLOSED: &str = "*/relay/closed";
+
+/// A service over some backends; `extra` is what each target says beside its address.
+fn service(balancing: &str, backends: &[&Backend], extra: &[Value]) -> Service {
+    let targets: Vec<Value> = backends
+        .iter()
+        .zip(extra)
+        .map(|(backend, extra)| {
+            let mut target = json!({ "host": "127.0.0.1", "port": backend.address.port() });
+            let (all, more) = (target.as_object_mut().unwrap(), extra.as_object().unwrap());
+            all.extend(more.clone());
+            target
+        })
+        .collect();
+    Service::with_targets("svc", Value::from(targets)).set("loadBalancing", json!(balancing))
+}
+
+fn round_trip(proxy: &mut Proxy, service: &Service) {
+    let client = proxy.connect(service);
+    client.send(b"hello");
+    client.expect(b"hello");
+    client.fin();
+    client.expect_eof();
+    proxy.ended(client, service, CLOSED);
+}
+
+/// Goal: each way of choosing gives each target the share it promises, whichever core took the
+/// connection.
+/// Method: 300 connections one after the other, which meet both cores; the backends count.
+#[test]
+fn shares() {
+    for (balancing, weights, wanted, slack) in [
+        ("RoundRobin", [1, 1, 1], [100, 100, 100], 0),
+        ("WeightedRoundRobin", [1, 3, 2], [50, 150, 100], 0),
+        ("LeastConnections", [1, 1, 1], [100, 100, 100], 20),
+        ("Random", [1, 3, 2], [50, 150, 100], 45),
+        ("First", [1, 1, 1], [300, 0, 0], 0),
+        ("RoundRobin", [1, 0, 1], [150, 0, 150], 0),
+    ] {
+        let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
+        let extra = weights.map(|weight| json!({ "weight": weight }));
+        let service = service(balancing, &backends.each_ref(), &extra);
+        let mut proxy = Proxy::start([&service]);
+        for _ in 0..300 {
+            round_trip(&mut proxy, &service);
+        }
+        let got = backends.each_ref().map(|backend| backend.accepted());
+        let near = got.iter().zip(wanted).all(|(got, wanted)| got.abs_diff(wanted) <= slack);
+        assert!(near, "{balancing} {weights:?}: {got:?}");
+        proxy.finish();
+    }
+}
+
+/// Goal: the fewest connections counts those that live, over all cores and over a reload.
+/// Method: nine connections stay open on three targets; those of one target end, and the next three
+/// go there.
+#[test]
+fn least_connections() {
+    let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
+    let none = [json!({}), json!({}), json!({})];
+    let service = service("LeastConnections", &backends.each_ref(), &none);
+    let mut proxy = Proxy::start([&service]);
+    let mut open = Vec::new();
+    let hold = |proxy: &Proxy, open: &mut Vec<Peer>| {
+        let client = proxy.connect(&service);
+        client.send(b"x");
+        client.expect(b"x");
+        open.push(client);
+    };
+    for _ in 0..9 {
+        hold(&proxy, &mut open);
+    }
+    let counts = || backends.each_ref().map(|backend| backend.accepted());
+    assert_eq!(counts(), [3, 3, 3]);
+    proxy.reload(&Config::new([&service.clone().set("description", json!("changed"))]));
+    for _ in 0..3 {
+        hold(&proxy, &mut open);
+    }
+    assert_eq!(counts(), [4, 4, 4], "a reload keeps the counts");
+    for client in open {
+        client.fin();
+        client.expect_eof();
+        proxy.ended(client, &service, CLOSED);
+    }
+    proxy.finish();
+}
+
+/// Goal: one client keeps its target.
+/// Method: all connections come from one address.
+#[test]
+fn source_hash() {
+    let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
+    let none = [json!({}), json!({}), json!({})];
+    let service = service("SourceHash", &backends.each_ref(), &none);
+    let mut proxy = Proxy::start([&service]);
+    for _ in 0..30 {
+        round_trip(&mut proxy, &service);
+    }
+    let mut got = backends.each_ref().map(|backend| backend.accepted());
+    got.sort_unstable();
+    assert_eq!(got, [0, 0, 30]);
+    proxy.finish();
+}
+
+/// Goal: a backup is used only while no other target can be.
+/// Method: the only other target stops listening, and comes to have all it may have.
+#[test]
+fn backups() {
+    let (mut first, backup) = (Backend::echo(), Backend::echo());
+    let extra = [json!({}), json!({ "backup": true })];
+    let service = service("RoundRobin", &[&first, &backup], &extra);
+    let mut proxy = Proxy::start([&service]);
+    for _ in 0..10 {
+        round_trip(&mut proxy, &service);
+    }
+    assert_eq!((first.accepted(), backup.accepted()), (10, 0));
+    first.stop_listening();
+    for _ in 0..5 {
+        round_trip(&mut proxy, &service);
+    }
+    assert_eq!((first.accepted(), backup.accepted()), (10, 5));
+    proxy.finish();
+}
+
+/// Goal: `maxConnections` holds over all cores; who comes meanwhile waits, and gets the place that is
+/// given up, or is told after the connect deadline.
+/// Method: one target with two places.
+#[test]
+fn most_connections() {
+    let backend = Manual::start();
+    let target =
+        json!([{ "host": "127.0.0.1", "port": backend.address.port(), "maxConnections": 2 }]);
+    let service = Service::with_targets("svc", target).set("timeouts", json!({ "connect": "2s" }));
+    let mut proxy = Proxy::start([&service]);
+    let held = [proxy.connect(&service), proxy.connect(&service)];
+    let mut behind = vec![backend.accept(), backend.accept()];
+    let waiting = proxy.connect(&service);
+    waiting.send(b"patience");
+    // One leaves: its place is taken.
+    let [leaver, stayer] = held;
+    leaver.fin();
+    wait_until("an end", SOON, || behind.iter().any(Peer::has_ended));
+    let left = behind.iter().position(Peer::has_ended).unwrap();
+    behind.remove(left).fin();
+    leaver.expect_eof();
+    proxy.ended(leaver, &service, CLOSED);
+    let served = backend.accept();
+    served.expect(b"patience");
+    // Nobody leaves: the deadline passes.
+    let refused = proxy.connect(&service);
+    refused.expect_end();
+    proxy.cut(refused, &service, "us/connect/targets-full");
+    for (client, peer) in [(stayer, behind.remove(0)), (waiting, served)] {
+        client.fin();
+        peer.expect_eof();
+        peer.fin();
+        client.expect_eof();
+        proxy.ended(client, &service, CLOSED);
+    }
+    proxy.finish();
+}
