@@ -1,6 +1,7 @@
 //! The control plane: one ordinary thread that owns the listeners, the configuration and the cores'
 //! lives. It may block for a moment and may fail; traffic goes on without it.
 
+pub mod admin;
 pub mod cores;
 pub mod events;
 pub mod listeners;

@@ -16,6 +16,7 @@ use crate::diagnostics::{
     visible,
 };
 
+mod admin;
 mod listen;
 mod port;
 mod rule;
@@ -31,8 +32,10 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let events = events(document.events.as_ref(), dir, &mut findings);
     let certificates = certificates(document.certificates.as_deref(), dir, &mut findings);
     ids(&document.services, &mut findings);
-    let services = services(decoded, dir, &mut findings);
-    Checked { workers, events, certificates, services }
+    let listeners = listen::listeners(&document.services, &mut findings);
+    let admin = admin::admin(document.admin.as_ref(), dir, &listeners, &mut findings);
+    let services = services(decoded, dir, &listeners, &mut findings);
+    Checked { workers, events, admin, certificates, services }
 }
 
 /// Collects findings with their lines.
@@ -244,10 +247,14 @@ fn ids(services: &[document::Service], findings: &mut Findings<'_>) {
 }
 
 /// Checks and compiles the enabled services.
-fn services(decoded: &Decoded, dir: &Path, findings: &mut Findings<'_>) -> Vec<checked::Service> {
+fn services(
+    decoded: &Decoded,
+    dir: &Path,
+    listeners: &listen::Listeners<'_>,
+    findings: &mut Findings<'_>,
+) -> Vec<checked::Service> {
     let all = Place::Root.key("services");
     let document = &decoded.document;
-    let listeners = listen::listeners(&document.services, findings);
     let top = Place::Root.key("clientCaFiles");
     let certified = document.certificates.as_ref().is_some_and(|entries| !entries.is_empty());
     let tls = service::TlsScope {
@@ -267,8 +274,7 @@ fn services(decoded: &Decoded, dir: &Path, findings: &mut Findings<'_>) -> Vec<c
         if !is_served(service, &place, findings) {
             continue;
         }
-        let mut scope =
-            service::Scope { place: &place, dir, listeners: &listeners, tls: &tls, findings };
+        let mut scope = service::Scope { place: &place, dir, listeners, tls: &tls, findings };
         let (Some(mut service), Some(source)) =
             (scope.compile(at, service), decoded.sources.get(at))
         else {

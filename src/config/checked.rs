@@ -22,11 +22,31 @@ pub struct Checked {
     pub workers: Workers,
     /// Where the events of ended connections go; `None` writes none.
     pub events: Option<Events>,
+    /// `admin`.
+    pub admin: Option<Admin>,
     /// `certificates`, in the order of the file. Not empty if a service ends TLS.
     pub certificates: Vec<CertificateSource>,
     /// The enabled services, in the order of the file. Several may have the same `listen` address:
     /// then all route by name, and either all or none of them are TLS services.
     pub services: Vec<Service>,
+}
+
+/// `admin`: where the admin API answers, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`.
+    pub listen: AdminListen,
+    /// `tokenFile`.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `admin.listen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminListen {
+    /// An address.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
 }
 
 /// `workers`: the data-plane threads.

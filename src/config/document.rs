@@ -30,6 +30,9 @@ pub struct Document {
     /// Where the events of ended connections go. Without it none are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    /// Where the admin API answers. Without it there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
     /// Server certificates, for the services that end TLS. Which one a client is shown follows from
     /// the name that it asks for; the first is shown where none fits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +99,22 @@ pub enum IoUring {
 pub struct Events {
     /// A file that gets one JSON line per connection, at its end. Appended to; SIGUSR1 reopens it.
     pub file: PathBuf,
+}
+
+/// The admin API: targets and their health, certificates, metrics. It only reads.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["listen"]))]
+pub struct Admin {
+    /// `address:port`, or `unix:/path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub listen: Option<String>,
+    /// A file with the token that callers must show (`Authorization: Bearer`): needed where `listen`
+    /// is neither loopback nor a Unix socket. Read anew at each reload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// One service: an address to listen on and the targets behind it. An Otoroshi `TcpService`

@@ -259,3 +259,19 @@ pub const WATCH_QUIET_MAX: Duration = Duration::from_secs(3);
 pub const WATCH_POLL: Duration = Duration::from_secs(10);
 /// Between two readings of certificates though no file has changed: what expires is warned of again.
 pub const MATERIAL_REREAD: Duration = Duration::from_secs(12 * 3600);
+
+// ---- the admin API ----------------------------------------------------------------------------
+
+/// Connections to the admin API at a time: a scraper, a few people and their tools. More are closed
+/// at once, so that its abuse costs traffic nothing.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long the head of an admin request may take.
+pub const ADMIN_HEAD: Duration = Duration::from_secs(5);
+/// How long a connection to the admin API lives, idle or not.
+pub const ADMIN_LIFETIME: Duration = Duration::from_secs(120);
+/// Largest head of an admin request, in bytes.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Largest token file, in bytes.
+pub const TOKEN_BYTES_MAX: u64 = 4096;
+/// Shortest token, in bytes: 16 of base64 are 96 bits.
+pub const TOKEN_BYTES_MIN: usize = 16;

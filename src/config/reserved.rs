@@ -21,10 +21,9 @@ use Neutral::{False, Null};
 type Keys = &'static [(&'static str, Neutral)];
 
 /// Keys whose absence changes nothing that is served: a warning is enough.
-const HARMLESS: &[&str] = &["admin", "stateDir", "disablePortsWhitelist"];
+const HARMLESS: &[&str] = &["stateDir", "disablePortsWhitelist"];
 
 const TOP: Keys = &[
-    ("admin", Null),
     ("listeners", Null),
     ("portsWhitelist", Null),
     ("disablePortsWhitelist", False),

@@ -13,6 +13,7 @@ use crate::config::checked::{Checked, OnRemoved};
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
 use crate::config::{self};
+use crate::control::admin::{self, Admin};
 use crate::control::cores::Cores;
 use crate::control::events::{self, ToWriter};
 use crate::control::listeners::{BindError, Listeners};
@@ -35,6 +36,8 @@ pub struct Served {
     version: u64,
     /// The listening sockets.
     pub listeners: Listeners,
+    /// The admin API.
+    pub admin: Admin,
     resolver: resolve::Resolver,
     watch: Watch,
     retired: Vec<Arc<Snapshot>>,
@@ -63,6 +66,8 @@ pub enum Refusal {
     Events(PathBuf, std::io::Error),
     /// A certificate, or a list of whom to trust, cannot be used.
     Material(Problem),
+    /// The admin API cannot be served as it is configured.
+    Admin(admin::Failure),
 }
 
 impl fmt::Display for Refusal {
@@ -77,6 +82,7 @@ impl fmt::Display for Refusal {
                 write!(f, "cannot write events to {}: {error}", path.display())
             }
             Self::Material(problem) => problem.fmt(f),
+            Self::Admin(failure) => failure.fmt(f),
         }
     }
 }
@@ -93,6 +99,12 @@ impl From<Problem> for Refusal {
     }
 }
 
+impl From<admin::Failure> for Refusal {
+    fn from(failure: admin::Failure) -> Self {
+        Self::Admin(failure)
+    }
+}
+
 impl Served {
     /// Binds everything for the first time and publishes it. The cores are started afterwards, with
     /// [`Served::introduce`].
@@ -104,12 +116,18 @@ impl Served {
         checked: Checked,
         material: Read,
         process: Arc<Process>,
+        admin: Admin,
         watch: Watch,
         cores: usize,
     ) -> Result<Self, Refusal> {
         let workers = checked.workers.clone();
-        let nothing =
-            Checked { workers, events: None, certificates: Vec::new(), services: Vec::new() };
+        let nothing = Checked {
+            workers,
+            events: None,
+            admin: None,
+            certificates: Vec::new(),
+            services: Vec::new(),
+        };
         let mut served = Self {
             path,
             process,
@@ -118,6 +136,7 @@ impl Served {
             kept: Kept::default(),
             version: 0,
             listeners: Listeners::default(),
+            admin,
             resolver: resolve::Resolver::default(),
             watch,
             retired: Vec::new(),
@@ -142,7 +161,9 @@ impl Served {
     pub async fn reload(&mut self, cores: &Cores) {
         let started = Instant::now();
         notify::reloading();
-        match self.try_reload(cores).await {
+        let done = self.try_reload(cores).await;
+        self.admin.view.reloaded(done.is_ok());
+        match done {
             Ok(change) => tracing::info!(
                 version = self.version,
                 services = self.checked.services.len(),
@@ -182,7 +203,10 @@ impl Served {
             tracing::warn!("`workers` changed: takes effect at the next start");
             checked.workers = self.checked.workers.clone();
         }
-        if checked == self.checked && material.digest() == self.material.digest() {
+        // The token may have changed with nothing else.
+        let same_token = checked.admin.as_ref().is_none_or(|admin| admin.token_file.is_none());
+        let same_files = same_token && material.digest() == self.material.digest();
+        if checked == self.checked && same_files {
             return Ok(Change::default());
         }
         self.replace(checked, (Arc::new(material), since), cores).await
@@ -253,6 +277,7 @@ impl Served {
         let version = self.version + 1;
         let (snapshot, kept) =
             self.kept.snapshot(version, &checked.services, &material.0, local)?;
+        let admin = self.admin.prepare(checked.admin.as_ref()).await?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
         if let Some(to) = &checked.events {
             events::open(&to.file).map_err(|error| Refusal::Events(to.file.clone(), error))?;
@@ -286,6 +311,8 @@ impl Served {
         self.checked = checked;
         let (material, since) = material;
         self.watch.follow(material.paths().map(Path::to_owned), since);
+        self.admin.view.material.store(Arc::clone(&material));
+        self.admin.serve(admin);
         self.material = material;
         Ok(Change { added, removed })
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,7 @@ use crate::config::snapshot::Snapshot;
 use crate::config::{self};
 use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
+use crate::control::admin::{Admin, View};
 use crate::control::cores::{self, Cores};
 use crate::control::events::{self, ToWriter};
 use crate::control::notify;
@@ -88,8 +89,9 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     let pin = checked.workers.pin;
     let (watch, mut changed) = Watch::start();
     let path = options.config.clone();
+    let admin = Admin::new(Arc::new(View::new(Arc::clone(&process))));
     let mut served =
-        Served::first(path, checked, material, Arc::clone(&process), watch, cpus.len())
+        Served::first(path, checked, material, Arc::clone(&process), admin, watch, cpus.len())
             .await
             .map_err(|refusal| refusal.to_string())?;
     let (notices, mut inbox) = unbounded_channel();
@@ -197,6 +199,7 @@ async fn drain(
     notify::stopping();
     tracing::info!(?deadline, "draining: no new connections; those that live may finish");
     let deadline = Instant::now() + deadline;
+    served.admin.view.draining.store(true, Ordering::Relaxed);
     served.leave_all();
     let mut told = false;
     let mut cut = false;

@@ -187,6 +187,15 @@ codes! {
          `directory` of pairs."
         "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }   { \"directory\": \"certs.d\" }"
 
+    ADMIN_OPEN "E146" Error "the admin API would be open to everybody"
+        "The address is neither loopback nor a Unix socket, and no token is asked for: whoever \
+         reaches it could see every target and certificate."
+        "\"admin\": { \"listen\": \"127.0.0.1:9900\" }   or   \
+         \"admin\": { \"listen\": \"10.0.0.5:9900\", \"tokenFile\": \"admin.token\" }"
+    ADMIN_LISTEN "E147" Error "address of the admin API not usable"
+        "`admin.listen` is an IP address with a port that no service listens on, or the path of a \
+         Unix socket."
+        "\"127.0.0.1:9900\", \"[::1]:9900\", \"unix:/run/thalweg/admin.sock\""
     BAD_FILE "E150" Error "a file that the configuration names cannot be used"
         "A certificate, a private key, a list of certificate authorities or a revocation list is \
          missing, unreadable, not what it should be, or the key does not belong to the certificate. \

@@ -26,6 +26,7 @@
 
 mod support;
 
+mod admin;
 mod balancing;
 mod churn;
 mod cli;

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub mod admin;
 pub mod backend;
 pub mod certs;
 pub mod config;

@@ -1,0 +1,247 @@
+//! The admin API: what the proxy serves and how it fares, over HTTP/1.1, on the control thread.
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
+//! | `/api/certificates` | the certificates of the store |
+//! | `/metrics` | counters in Prometheus' text format |
+//! | `/health/live`, `/health/ready` | 200, or 503 while it does not serve |
+//!
+//! It only reads. Who may ask is [`guard`]'s matter. Its connections are few and short-lived, and
+//! nothing it does is on a data core, so its abuse never touches traffic.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::config::checked::{self, AdminListen};
+use crate::config::limits;
+use crate::tls::material::Material;
+use crate::worker::Process;
+
+mod answer;
+mod guard;
+mod metrics;
+mod targets;
+
+/// What the admin API looks at. The control thread keeps it current.
+#[derive(Debug)]
+pub struct View {
+    /// The snapshot, and what the cores count.
+    pub process: Arc<Process>,
+    /// The certificates.
+    pub material: ArcSwap<Material>,
+    /// No new connections are taken: the process ends.
+    pub draining: AtomicBool,
+    /// Reloads that were applied, and that were refused.
+    pub reloads: [AtomicU64; 2],
+    token: ArcSwap<Option<guard::Token>>,
+}
+
+impl View {
+    /// Of a process that serves nothing yet.
+    pub fn new(process: Arc<Process>) -> Self {
+        Self {
+            process,
+            material: ArcSwap::default(),
+            draining: AtomicBool::new(false),
+            reloads: [AtomicU64::new(0), AtomicU64::new(0)],
+            token: ArcSwap::default(),
+        }
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, applied: bool) {
+        let [good, refused] = &self.reloads;
+        if applied { good } else { refused }.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The listening end.
+#[derive(Debug)]
+pub struct Admin {
+    /// What it shows.
+    pub view: Arc<View>,
+    serving: Option<Serving>,
+}
+
+/// Everything that could fail has not failed; see [`Admin::serve`].
+#[derive(Debug)]
+pub struct Ready {
+    token: Option<guard::Token>,
+    listen: Option<AdminListen>,
+    bound: Option<Bound>,
+}
+
+/// Why the admin API cannot be had as it is configured.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+#[derive(Debug)]
+struct Serving {
+    listen: AdminListen,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let AdminListen::Unix(path) = &self.listen {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Admin {
+    /// Listens nowhere yet.
+    pub fn new(view: Arc<View>) -> Self {
+        Self { view, serving: None }
+    }
+
+    /// Does what can fail of a change: reads the token, binds a new address. Nothing is served
+    /// differently before [`Admin::serve`].
+    ///
+    /// # Errors
+    /// What cannot be read or bound.
+    pub async fn prepare(&self, wanted: Option<&checked::Admin>) -> Result<Ready, Failure> {
+        let Some(wanted) = wanted else {
+            return Ok(Ready { token: None, listen: None, bound: None });
+        };
+        let token = wanted.token_file.as_deref().map(guard::Token::read).transpose();
+        let token = token.map_err(Failure)?;
+        let same = self.serving.as_ref().is_some_and(|now| now.listen == wanted.listen);
+        let bound = if same { None } else { Some(bind(&wanted.listen).await?) };
+        Ok(Ready { token, listen: Some(wanted.listen.clone()), bound })
+    }
+
+    /// Makes what was prepared what is served.
+    pub fn serve(&mut self, ready: Ready) {
+        let Ready { token, listen, bound } = ready;
+        self.view.token.store(Arc::new(token));
+        let (Some(listen), bound) = (listen, bound) else {
+            self.serving = None;
+            return;
+        };
+        let Some(bound) = bound else { return };
+        let needs_token = matches!(&listen, AdminListen::Tcp(addr) if !addr.ip().is_loopback());
+        let task = tokio::spawn(accept(bound, router(&self.view, needs_token)));
+        // The address before it is let go only now.
+        self.serving = Some(Serving { listen, task });
+    }
+}
+
+async fn bind(listen: &AdminListen) -> Result<Bound, Failure> {
+    match listen {
+        AdminListen::Tcp(address) => bind_tcp(*address)
+            .map(Bound::Tcp)
+            .map_err(|error| Failure(format!("the admin API cannot listen on {address}: {error}"))),
+        AdminListen::Unix(path) => bind_unix(path).await.map(Bound::Unix).map_err(|error| {
+            Failure(format!("the admin API cannot listen on unix:{}: {error}", path.display()))
+        }),
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM.nonblocking().cloexec(),
+        None,
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Takes the place of a socket that a process left behind, but not of one that somebody answers on.
+/// Only its owner may connect.
+async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AddrInUse));
+    }
+    // With its rights before anybody can find it.
+    let mut new: PathBuf = path.to_owned();
+    new.as_mut_os_string().push(format!(".{}", std::process::id()));
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&new, path))
+        .inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+    Ok(listener)
+}
+
+fn router(view: &Arc<View>, needs_token: bool) -> Router {
+    let guard = guard::Guard { view: Arc::clone(view), needs_token };
+    Router::new()
+        .route("/health/live", get(answer::live))
+        .route("/health/ready", get(answer::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/tcp/targets", get(targets::targets))
+        .route("/api/certificates", get(answer::certificates))
+        .fallback(answer::not_found)
+        .method_not_allowed_fallback(answer::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .with_state(Arc::clone(view))
+}
+
+async fn accept(bound: Bound, router: Router) {
+    let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
+    loop {
+        let accepted = match &bound {
+            Bound::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                spawn(stream, &router, &places);
+            }),
+            Bound::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                spawn(stream, &router, &places);
+            }),
+        };
+        if let Err(error) = accepted {
+            tracing::debug!(%error, "admin: accept");
+            // Out of descriptors, most likely: the listener stays readable.
+            tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
+        }
+    }
+}
+
+fn spawn<S>(stream: S, router: &Router, places: &Arc<Semaphore>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return };
+    let service = TowerToHyperService::new(router.clone());
+    tokio::spawn(async move {
+        let _place = place;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::ADMIN_HEAD)
+            .max_buf_size(limits::ADMIN_HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let _ = tokio::time::timeout(limits::ADMIN_LIFETIME, connection).await;
+    });
+}

@@ -1,0 +1,98 @@
+//! Small answers: health, certificates, refusals.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::View;
+use crate::tls::store::Entry;
+
+/// An error, in Otoroshi's form.
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    error: &'a str,
+    error_description: &'a str,
+}
+
+pub(super) fn refusal(status: StatusCode, error: &str, text: &str) -> Response {
+    (status, Json(Refusal { error, error_description: text })).into_response()
+}
+
+pub(super) async fn not_found() -> Response {
+    refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+pub(super) async fn method_not_allowed() -> Response {
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path can only be read")
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    status: &'static str,
+}
+
+/// The control thread answers: it lives.
+pub(super) async fn live() -> Response {
+    Json(Status { status: "live" }).into_response()
+}
+
+/// Whether new connections are taken.
+pub(super) async fn ready(State(view): State<Arc<View>>) -> Response {
+    let serves = view.process.snapshot.load().version > 0;
+    if view.draining.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "draining" })).into_response()
+    } else if serves {
+        Json(Status { status: "ready" }).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "starting" })).into_response()
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    file: String,
+    names: Vec<Box<str>>,
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+    sha256: String,
+}
+
+/// The certificates, in the order in which they are looked at.
+pub(super) async fn certificates(State(view): State<Arc<View>>) -> Response {
+    let material = view.material.load();
+    let row = |entry: &Arc<Entry>| Certificate {
+        file: entry.files.cert_file.display().to_string(),
+        names: entry.names.clone(),
+        subject: entry.subject.clone(),
+        issuer: entry.issuer.clone(),
+        not_before: timestamp(entry.not_before),
+        not_after: timestamp(entry.not_after),
+        sha256: entry.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    Json(material.store.entries().iter().map(row).collect::<Vec<_>>()).into_response()
+}
+
+/// A moment, as `2027-03-01T12:00:00Z`.
+fn timestamp(seconds: i64) -> String {
+    let Ok(time) = x509_parser::time::ASN1Time::from_timestamp(seconds) else {
+        return String::new();
+    };
+    let at = time.to_datetime();
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
+}

@@ -1,0 +1,90 @@
+//! Each target, its connections and its health.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::View;
+use super::answer::refusal;
+use crate::config::snapshot::{Addresses, Service, Snapshot, Target};
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row<'a> {
+    service: &'a str,
+    /// Which rule, from 0; the fallbacks come behind the rules.
+    rule: usize,
+    target: &'a str,
+    addresses: Vec<String>,
+    weight: u32,
+    backup: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<u32>,
+    connections: u32,
+}
+
+/// The targets, in the order of their addresses and of the file.
+pub(super) async fn targets(
+    State(view): State<Arc<View>>,
+    query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return refusal(StatusCode::BAD_REQUEST, "bad_query", "the query cannot be read");
+    };
+    if let Some(unknown) = query.keys().find(|key| *key != "service") {
+        let text = format!("unknown parameter `{}`; there is `service`", unknown.escape_debug());
+        return refusal(StatusCode::BAD_REQUEST, "bad_query", &text);
+    }
+    let wanted = query.get("service");
+    let snapshot = view.process.snapshot.load_full();
+    let services = services(&snapshot);
+    let chosen = services.iter().filter(|it| wanted.is_none_or(|wanted| *it.spec.id == **wanted));
+    let rows: Vec<Row<'_>> = chosen.flat_map(|service| rows(service)).collect();
+    if let (Some(wanted), true) = (wanted, rows.is_empty()) {
+        let text = format!("no service `{}`", wanted.escape_debug());
+        return refusal(StatusCode::NOT_FOUND, "not_found", &text);
+    }
+    Json(rows).into_response()
+}
+
+/// The services of a snapshot in the order of their addresses.
+pub(super) fn services(snapshot: &Snapshot) -> Vec<&Arc<Service>> {
+    let mut listeners: Vec<_> = snapshot.listeners.iter().collect();
+    listeners.sort_unstable_by_key(|(address, _)| **address);
+    let of = |listener| crate::config::snapshot::Listener::services(listener).map(|(_, it)| it);
+    listeners.into_iter().flat_map(|(_, listener)| of(listener)).collect()
+}
+
+fn rows(service: &Service) -> impl Iterator<Item = Row<'_>> {
+    service.pools.iter().enumerate().flat_map(move |(rule, pool)| {
+        pool.targets.iter().map(move |target| Row {
+            service: &service.spec.id,
+            rule,
+            target: &target.label,
+            addresses: addresses(target),
+            weight: target.weight,
+            backup: target.backup,
+            max_connections: target.max_connections.map(std::num::NonZeroU32::get),
+            connections: target.state.live.load(Ordering::Relaxed),
+        })
+    })
+}
+
+fn addresses(target: &Target) -> Vec<String> {
+    match &target.addresses {
+        Addresses::Fixed(destination) => {
+            destination.ip().map(|address| address.to_string()).into_iter().collect()
+        }
+        Addresses::Resolved(name, port) => {
+            let with_port = |ip| std::net::SocketAddr::new(ip, *port).to_string();
+            name.addresses.load().iter().copied().map(with_port).collect()
+        }
+        Addresses::Loop => Vec::new(),
+    }
+}

@@ -1,0 +1,168 @@
+//! The admin API: what it shows, to whom, and that it comes, moves and goes by reload.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::support::admin::ask;
+use crate::support::backend::{Backend, Manual};
+use crate::support::config::{Config, Service};
+use crate::support::ports::free_port;
+use crate::support::proxy::Launch;
+use crate::support::wait::{SOON, wait_until};
+
+const CLOSED: &str = "*/relay/closed";
+
+fn with_admin(service: &Service, listen: &str) -> Config {
+    Config::new([service]).set("admin", json!({ "listen": listen }))
+}
+
+/// Connections that ended well, as the metrics have it.
+fn closed(at: &str) -> u64 {
+    let text = ask(at, "/metrics", &[]).body;
+    let count = text.split("\nthalweg_endings_total{cause=\"closed\"} ").nth(1);
+    count.and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Goal: targets and metrics show what lives, by whatever address the API is asked.
+/// Method: one connection lives, then ends.
+#[test]
+fn what_lives_is_shown() {
+    let backend = Backend::echo();
+    let service = Service::new("s \"1\"", &[backend.address]);
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    for at in [format!("127.0.0.1:{}", free_port()), socket.display().to_string()] {
+        let listen = if at.starts_with('/') { format!("unix:{at}") } else { at.clone() };
+        let mut proxy = Launch::new(with_admin(&service, &listen)).start();
+        assert_eq!(ask(&at, "/health/live", &[]).json(), json!({ "status": "live" }));
+        assert_eq!(ask(&at, "/health/ready", &[]).json(), json!({ "status": "ready" }));
+        let before = closed(&at);
+        let client = proxy.connect(&service);
+        client.send(b"x");
+        client.expect(b"x");
+        let shown = ask(&at, "/api/tcp/targets?service=s%20%221%22", &[]).json();
+        assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
+        assert_eq!(shown[0]["target"], backend.address.to_string());
+        assert_eq!(shown[0]["connections"], 1, "{shown}");
+        let text = ask(&at, "/metrics", &[]).body;
+        let target = backend.address;
+        let line = format!(
+            "\nthalweg_target_connections{{service=\"s \\\"1\\\"\",target=\"{target}\"}} 1\n"
+        );
+        assert!(text.contains(&line), "{text}");
+        assert!(text.contains("\nthalweg_connections 1\n"), "{text}");
+        client.fin();
+        client.expect_eof();
+        proxy.ended(client, &service, CLOSED);
+        wait_until("the end is counted", SOON, || closed(&at) == before + 1);
+        if at.starts_with('/') {
+            let mode = fs::metadata(&at).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "the owner's alone");
+        }
+        proxy.finish();
+        assert!(!socket.exists(), "the socket is taken away at the end");
+    }
+}
+
+/// Goal: nobody gets in who should not, and each is told why.
+/// Method: foreign names, other sites, other methods and paths, with and without a token.
+#[test]
+fn who_may_ask() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("admin.token");
+    fs::write(&token, "0123456789abcdef\n").unwrap();
+    let port = free_port();
+    let admin = json!({ "listen": format!("0.0.0.0:{port}"), "tokenFile": token });
+    let proxy = Launch::new(Config::new([&service]).set("admin", admin.clone())).start();
+    let at = format!("127.0.0.1:{port}");
+    let bearer = ["-H", "Authorization: Bearer 0123456789abcdef"];
+    let with = |more: &[&'static str]| ask(&at, "/metrics", &[&bearer, more].concat()).status;
+    assert_eq!(with(&[]), 200);
+    assert_eq!(with(&["-H", "Host: evil.test"]), 421);
+    assert_eq!(with(&["-H", "Origin: http://evil.test"]), 403);
+    assert_eq!(with(&["-H", "Sec-Fetch-Site: cross-site"]), 403);
+    assert_eq!(with(&["-X", "POST"]), 405);
+    assert_eq!(ask(&at, "/nothing", &bearer).status, 404);
+    assert_eq!(ask(&at, "/api/tcp/targets?service=none", &bearer).status, 404);
+    assert_eq!(ask(&at, "/api/tcp/targets?servce=svc", &bearer).status, 400);
+    for wrong in ["", "Bearer", "Bearer 0123456789abcdeF", "Basic 0123456789abcdef"] {
+        let header = format!("Authorization: {wrong}");
+        assert_eq!(ask(&at, "/metrics", &["-H", &header]).status, 401, "{wrong}");
+    }
+    assert_eq!(ask(&at, "/metrics", &[]).status, 401);
+    assert_eq!(ask(&at, "/health/ready", &[]).status, 200, "load balancers have no token");
+    // The token changes by reload; one that cannot be used changes nothing.
+    fs::write(&token, "short").unwrap();
+    let said = proxy.reload(&Config::new([&service]).set("admin", admin.clone()));
+    assert!(said.contains("shorter than 16"), "{said}");
+    assert_eq!(with(&[]), 200);
+    fs::write(&token, "fedcba9876543210").unwrap();
+    proxy.reload(&Config::new([&service]).set("admin", admin));
+    assert_eq!(with(&[]), 401);
+    proxy.finish();
+}
+
+/// Goal: the API comes, moves and goes by reload; an address that cannot be had changes nothing.
+/// Method: reloads without it, with it, elsewhere, on a taken port, and away again.
+#[test]
+fn by_reload() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let mut proxy = Launch::new(Config::new([&service])).start();
+    let first = format!("127.0.0.1:{}", free_port());
+    let other = format!("127.0.0.1:{}", free_port());
+    let taken = Manual::start();
+    let status = |at: &str| ask(at, "/health/ready", &[]).status;
+    assert_eq!(status(&first), 0);
+    proxy.reload(&with_admin(&service, &first));
+    assert_eq!(status(&first), 200);
+    let said = proxy.reload(&with_admin(&service, &taken.address.to_string()));
+    assert!(said.contains("cannot listen on") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(status(&first), 200);
+    proxy.reload(&with_admin(&service, &other));
+    assert_eq!((status(&first), status(&other)), (0, 200));
+    let text = ask(&other, "/metrics", &[]).body;
+    assert!(text.contains("\nthalweg_reloads_total{result=\"applied\"} 2\n"), "{text}");
+    assert!(text.contains("\nthalweg_reloads_total{result=\"refused\"} 1\n"), "{text}");
+    proxy.reload(&Config::new([&service]));
+    assert_eq!(status(&other), 0);
+    proxy.rebase();
+    proxy.finish();
+}
+
+/// Goal: rubbish, floods and slow askers cost traffic nothing, and the API answers afterwards.
+/// Method: 200 connections that say nothing, one that says rubbish, one with a head without end.
+#[test]
+fn abuse() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let at = format!("127.0.0.1:{}", free_port());
+    let mut proxy = Launch::new(with_admin(&service, &at)).start();
+    let silent: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(&at).ok()).collect();
+    let client = proxy.connect(&service);
+    client.send(b"x");
+    client.expect(b"x");
+    drop(silent);
+    for (rubbish, answer) in [
+        (b"\x16\x03\x01\x00\x05hello".to_vec(), "HTTP/1.1 400"),
+        ([b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 100_000]].concat(), "HTTP/1.1 431"),
+    ] {
+        wait_until("an answer", SOON, || {
+            let mut stream = TcpStream::connect(&at).unwrap();
+            let _ = stream.write_all(&rubbish);
+            let mut said = [0; 12];
+            stream.read_exact(&mut said).is_ok() && said.as_slice() == answer.as_bytes()
+        });
+    }
+    assert_eq!(ask(&at, "/health/ready", &[]).status, 200);
+    client.fin();
+    client.expect_eof();
+    proxy.ended(client, &service, CLOSED);
+    proxy.finish();
+}
