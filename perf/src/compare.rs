@@ -26,13 +26,14 @@ const TRIES: usize = 3;
 pub const HELP: &str = "\
 thalweg-perf compare [options]: Thalweg, its peers and a bare endpoint, interleaved
 
-  --part LIST        plain, tls (both)
+  --part LIST        plain, tls, policy (all)
   --rounds N         rounds (5)
   --seconds S        length of each measured window (1.5)
   --warmup S         work before each window (0.5)
   --only LIST        works by name or mode: bulk1, bulk64, rr64-1k, rr64-16k, crr64, idle5000,
                      tls-full-1.3, tls-full-1.2, tls-resumed-1.3, tls-resumed-1.2, tls-bulk-up,
-                     tls-bulk-down, tls-rr64-1k, sni-crr64, pipe-crr64; bulk, rr, crr, idle,
+                     tls-bulk-down, tls-rr64-1k, sni-crr64, pipe-crr64,
+                     policy-crr64, bare-crr64; bulk, rr, crr, idle,
                      tls-full, tls-resumed, tls-rr, sni-crr
   --proxies LIST     of thalweg, haproxy, nginx, envoy (in the TLS part), direct (in the plain
                      part); all
@@ -132,7 +133,7 @@ fn plan(args: &Args) -> Result<Plan, String> {
 /// The works of the named parts (all when none is named) that `only` names or their modes' names.
 fn works(parts: &[&str], only: &[&str]) -> Result<Vec<&'static Compared>, String> {
     if let Some(name) = parts.iter().find(|name| Part::ALL.iter().all(|p| p.name() != **name)) {
-        return Err(format!("--part: there is no `{name}`: plain or tls"));
+        return Err(format!("--part: there is no `{name}`: plain, tls or policy"));
     }
     let named = |c: &Compared, name: &str| c.name == name || c.work.name() == name;
     let of_part = |c: &&Compared| parts.is_empty() || parts.contains(&c.part.name());

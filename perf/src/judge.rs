@@ -15,11 +15,13 @@ pub struct Figures {
     pub envoy: Option<f64>,
     /// Thalweg's own for the same bytes unread, and one read.
     pub pipe_and_read: Option<f64>,
+    /// Thalweg's own with nothing of what is measured on.
+    pub bare: Option<f64>,
 }
 
 /// What was asked, and whether it was reached.
 pub fn judge(target: Option<Target>, figures: Figures) -> String {
-    let Figures { ours, haproxy, nginx, envoy, pipe_and_read } = figures;
+    let Figures { ours, haproxy, nginx, envoy, pipe_and_read, bare } = figures;
     let better = haproxy.zip(nginx).map(|(h, n)| h.min(n));
     let best = better.zip(envoy).map(|(better, envoy)| better.min(envoy));
     let within = |limit: Option<f64>, strict: bool| {
@@ -41,6 +43,10 @@ pub fn judge(target: Option<Target>, figures: Figures) -> String {
         Target::BelowAll => ("< all three".into(), within(best, true)),
         Target::OwnPipe { share } => {
             (format!("≤ {share} × (own plain pipe + one read)"), times(share, pipe_and_read))
+        }
+        Target::OwnBare { micros } => {
+            let limit = bare.map(|bare| bare + micros);
+            (format!("≤ {micros} µs more than bare"), within(limit, false))
         }
         Target::Bytes(limit) => (format!("≤ {} KiB", limit / 1024.0), within(Some(limit), false)),
     };
@@ -98,6 +104,12 @@ mod tests {
         assert!(said(pipe, figures).ends_with("**met**"));
         figures.pipe_and_read = Some(9.5);
         assert!(said(pipe, figures).ends_with("**missed**"));
+        let bare = Target::OwnBare { micros: 2.0 };
+        assert_eq!(said(bare, figures), "≤ 2 µs more than bare");
+        figures.bare = Some(8.0);
+        assert!(said(bare, figures).ends_with("**met**"));
+        figures.bare = Some(7.9);
+        assert!(said(bare, figures).ends_with("**missed**"));
         assert_eq!(judge(None, figures), "–");
     }
 }

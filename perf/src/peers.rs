@@ -57,6 +57,7 @@ impl Kind {
             Front::Plain => "",
             Front::Terminate => "-tls",
             Front::Passthrough => "-sni",
+            Front::Policy => "-policy",
         };
         Some(format!("{}{front}.{kind}", self.name()))
     }
@@ -94,6 +95,22 @@ pub enum Front {
     Terminate,
     /// Passes them on to the backend of the name in the ClientHello.
     Passthrough,
+    /// Passes them on, if the client may and to whom it is due: see the templates.
+    Policy,
+}
+
+/// Networks on the deny list of [`Front::Policy`], none of which the load comes from.
+const DENIED: u32 = 100_000;
+
+/// One a line: every second /24 from 16.0.0.0 on.
+fn denied() -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for at in 0..DENIED {
+        let network = std::net::Ipv4Addr::from(0x1000_0000 + (at << 9));
+        let _ = writeln!(text, "{network}/24");
+    }
+    text
 }
 
 /// Where things are.
@@ -141,6 +158,10 @@ impl Peer {
         };
         if compared.front == Front::Terminate {
             places.identity.write(&directory)?;
+        }
+        if compared.front == Front::Policy {
+            fs::write(directory.join("denied"), denied())
+                .map_err(|e| format!("writing the list of networks: {e}"))?;
         }
         let template = kind.template(compared.front);
         let config = directory.join(template.as_deref().unwrap_or("none"));

@@ -250,12 +250,15 @@ fn figures(lines: &Lines, compared: &Compared) -> Figures {
         let pipe_cell = lines.decisive(Kind::Thalweg, pipe)?;
         Some(pipe_cell.median + one_read(lines, pipe)?.median)
     });
+    let bare = COMPARED.iter().find(|other| other.is_own_bare());
+    let bare = bare.and_then(|bare| Some(lines.decisive(Kind::Thalweg, bare)?.median));
     Figures {
         ours: median(Kind::Thalweg),
         haproxy: median(Kind::Haproxy),
         nginx: median(Kind::Nginx),
         envoy: median(Kind::Envoy),
         pipe_and_read,
+        bare,
     }
 }
 

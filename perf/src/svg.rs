@@ -32,7 +32,7 @@ fn colour(kind: Kind) -> &'static str {
 pub fn plot(lines: &Lines) -> String {
     let panels: Vec<_> = COMPARED
         .iter()
-        .filter(|compared| !compared.is_own_pipe())
+        .filter(|compared| !compared.is_own_pipe() && !compared.is_own_bare())
         .map(|compared| {
             let cells = Kind::ALL.iter().filter_map(|k| Some((*k, lines.decisive(*k, compared)?)));
             (compared.title, compared.unit, cells.collect::<Vec<_>>())

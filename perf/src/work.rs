@@ -191,31 +191,43 @@ pub enum Target {
     BelowAll,
     /// At most `share` of what Thalweg itself needs for the same bytes unread, and one read more.
     OwnPipe { share: f64 },
+    /// At most so many µs more than Thalweg itself with nothing of it on.
+    OwnBare { micros: f64 },
     /// At most this many bytes.
     Bytes(f64),
 }
 
-/// The two halves of the comparison.
+/// The parts of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Plain TCP.
     Plain,
     /// TLS, ended or passed through.
     Tls,
+    /// Admission, balancing and health checks.
+    Policy,
 }
 
 impl Part {
-    /// Both, in the order of the tables.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Tls];
+    /// All, in the order of the tables.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Tls, Self::Policy];
 
     /// The name in options.
     pub fn name(self) -> &'static str {
-        if self == Self::Plain { "plain" } else { "tls" }
+        match self {
+            Self::Plain => "plain",
+            Self::Tls => "tls",
+            Self::Policy => "policy",
+        }
     }
 
     /// The name for readers.
     pub fn title(self) -> &'static str {
-        if self == Self::Plain { "Plain TCP" } else { "TLS" }
+        match self {
+            Self::Plain => "Plain TCP",
+            Self::Tls => "TLS",
+            Self::Policy => "Admission, balancing, health",
+        }
     }
 
     /// Who is measured, in the order of the columns.
@@ -223,6 +235,7 @@ impl Part {
         match self {
             Self::Plain => &[Kind::Thalweg, Kind::Haproxy, Kind::Nginx, Kind::Direct],
             Self::Tls => &[Kind::Thalweg, Kind::Haproxy, Kind::Nginx, Kind::Envoy],
+            Self::Policy => &[Kind::Thalweg, Kind::Haproxy],
         }
     }
 }
@@ -256,6 +269,11 @@ impl Compared {
             _ => kind != Kind::Direct || self.work.mode != Mode::Idle,
         };
         apart && self.part.kinds().contains(&kind)
+    }
+
+    /// Whether it is the bare proxy that one with everything on is held against.
+    pub fn is_own_bare(&self) -> bool {
+        self.part == Part::Policy && self.front == Front::Plain
     }
 
     /// Whether it is the plain pipe that passthrough is held against.
@@ -320,8 +338,24 @@ const fn hello_crr(name: &'static str, title: &'static str, front: Front) -> Com
     }
 }
 
+const fn policy_crr(name: &'static str, title: &'static str, front: Front) -> Compared {
+    Compared {
+        name,
+        title,
+        part: Part::Policy,
+        front,
+        work: work(Mode::Crr, 64, 1 << 10),
+        unit: "CPU µs/connection",
+        must: match front {
+            Front::Policy => Some(Target::OwnBare { micros: 2.0 }),
+            _ => None,
+        },
+        goal: None,
+    }
+}
+
 /// The works of the comparison, in the order of the tables.
-pub const COMPARED: [Compared; 15] = [
+pub const COMPARED: [Compared; 17] = [
     Compared {
         name: "bulk1",
         title: "bulk, 1 connection",
@@ -400,6 +434,8 @@ pub const COMPARED: [Compared; 15] = [
     },
     hello_crr("sni-crr64", "SNI, connect / request / close", Front::Passthrough),
     hello_crr("pipe-crr64", "the same bytes over a plain pipe", Front::Plain),
+    policy_crr("policy-crr64", "connect / request / close, everything on", Front::Policy),
+    policy_crr("bare-crr64", "the same with nothing of it on", Front::Plain),
 ];
 
 #[cfg(test)]
