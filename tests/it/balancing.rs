@@ -1,9 +1,14 @@
 //! Which target gets a connection: shares over both cores, limits, backups, what a reload keeps.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+
 use serde_json::{Value, json};
 
 use crate::support::backend::{Backend, Manual};
 use crate::support::config::{Config, Service};
+use crate::support::events::Event;
+use crate::support::heavy;
 use crate::support::peer::Peer;
 use crate::support::proxy::Proxy;
 use crate::support::wait::{SOON, wait_until};
@@ -34,31 +39,99 @@ fn round_trip(proxy: &mut Proxy, service: &Service) {
     proxy.ended(client, service, CLOSED);
 }
 
-/// Goal: each way of choosing gives each target the share it promises, whichever core took the
-/// connection.
-/// Method: 300 connections one after the other, which meet both cores; the backends count.
+/// So many connections from as many addresses of 127.0.0.0/8, by four threads at once.
+fn crowd(proxy: &mut Proxy, service: &Service, count: u32) {
+    let address = service.address;
+    thread::scope(|scope| {
+        for first in 0..4 {
+            scope.spawn(move || {
+                for number in (first..count).step_by(4) {
+                    let client = from(address, number);
+                    client.send(b"hello");
+                    client.expect(b"hello");
+                    client.fin();
+                    client.expect_eof();
+                }
+            });
+        }
+    });
+    proxy.ended_many(count as usize, CLOSED);
+}
+
+/// A client with an address of its own.
+fn from(address: SocketAddr, number: u32) -> Peer {
+    let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + number);
+    let source = SocketAddr::from((source, 0));
+    Peer::try_connect_with(address, |socket| socket.bind(&source.into())).expect("connect")
+}
+
+/// Goal: each way of choosing gives each target the share it promises, over both cores at once.
+/// Method: 2,000 connections from as many addresses, four at a time; the backends count.
 #[test]
 fn shares() {
+    let _heavy = heavy();
     for (balancing, weights, wanted, slack) in [
-        ("RoundRobin", [1, 1, 1], [100, 100, 100], 0),
-        ("WeightedRoundRobin", [1, 3, 2], [50, 150, 100], 0),
-        ("LeastConnections", [1, 1, 1], [100, 100, 100], 20),
-        ("Random", [1, 3, 2], [50, 150, 100], 45),
-        ("First", [1, 1, 1], [300, 0, 0], 0),
-        ("RoundRobin", [1, 0, 1], [150, 0, 150], 0),
+        ("RoundRobin", [1, 1, 1], [667, 667, 667], 1),
+        ("WeightedRoundRobin", [1, 3, 2], [333, 1000, 667], 1),
+        ("WeightedRoundRobin", [1, 0, 1], [1000, 0, 1000], 0),
+        ("LeastConnections", [1, 1, 1], [667, 667, 667], 200),
+        ("LeastConnections", [0, 1, 1], [0, 1000, 1000], 200),
+        ("PowerOfTwo", [1, 1, 1], [667, 667, 667], 250),
+        ("SourceHash", [1, 3, 2], [333, 1000, 667], 120),
+        ("Random", [1, 3, 2], [333, 1000, 667], 120),
+        ("First", [1, 1, 1], [2000, 0, 0], 0),
+        ("RoundRobin", [1, 0, 1], [1000, 0, 1000], 0),
     ] {
         let backends = [Backend::echo(), Backend::echo(), Backend::echo()];
         let extra = weights.map(|weight| json!({ "weight": weight }));
         let service = service(balancing, &backends.each_ref(), &extra);
         let mut proxy = Proxy::start([&service]);
-        for _ in 0..300 {
-            round_trip(&mut proxy, &service);
-        }
+        crowd(&mut proxy, &service, 2000);
         let got = backends.each_ref().map(|backend| backend.accepted());
         let near = got.iter().zip(wanted).all(|(got, wanted)| got.abs_diff(wanted) <= slack);
         assert!(near, "{balancing} {weights:?}: {got:?}");
         proxy.finish();
     }
+}
+
+/// Goal: when a target leaves, only its own clients move.
+/// Method: 200 clients; a reload takes one of four targets away; each client's target before and
+/// after, as the events name it.
+#[test]
+fn source_hash_moves_few() {
+    let backends: Vec<Backend> = (0..4).map(|_| Backend::echo()).collect();
+    let all: Vec<&Backend> = backends.iter().collect();
+    let none = [json!({}), json!({}), json!({}), json!({})];
+    let before = service("SourceHash", &all, &none);
+    let mut proxy = Proxy::start([&before]);
+    crowd(&mut proxy, &before, 200);
+    let chosen = |proxy: &Proxy, skip: usize| -> Vec<(String, String)> {
+        wait_until("the events", SOON, || proxy.events().len() >= skip + 200);
+        let ip = |remote: &str| remote.rsplit_once(':').unwrap().0.to_owned();
+        let of = |event: &Event| {
+            let host = event.0["target"]["host"].as_str().unwrap().to_owned();
+            (ip(event.text("remote")), host)
+        };
+        let mut chosen: Vec<_> = proxy.events().iter().skip(skip).map(of).collect();
+        chosen.retain(|(client, _)| client.starts_with("127.1."));
+        chosen.sort();
+        chosen
+    };
+    let first = chosen(&proxy, 0);
+    let events = proxy.events().len();
+    let after = service("SourceHash", &all[..3], &none).on_port(before.port());
+    proxy.reload(&Config::new([&after]));
+    crowd(&mut proxy, &after, 200);
+    let second = chosen(&proxy, events);
+    assert_eq!((first.len(), second.len()), (200, 200));
+    let gone = backends[3].address.to_string();
+    let moved = first.iter().zip(&second).filter(|(one, other)| one != other);
+    let moved: Vec<_> = moved.collect();
+    assert!(moved.iter().all(|(one, _)| one.1 == gone), "{moved:?}");
+    let of_gone = first.iter().filter(|(_, target)| *target == gone).count();
+    assert_eq!(moved.len(), of_gone, "all of its clients moved");
+    assert!((20..90).contains(&of_gone), "about a quarter: {of_gone}");
+    proxy.finish();
 }
 
 /// Goal: the fewest connections counts those that live, over all cores and over a reload.
