@@ -2,7 +2,10 @@ use std::fs;
 
 use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 
+use super::entry::normal;
 use super::*;
+use crate::config::checked::KeyPair;
+use crate::config::limits;
 use crate::tls::testing::{Authority, DAY, Made, valid, write};
 
 const ECDSA: SignatureScheme = SignatureScheme::ECDSA_NISTP256_SHA256;
