@@ -8,6 +8,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use thalweg::config;
+use thalweg::config::found::Found;
 use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
@@ -34,7 +35,8 @@ fn configuration(services: u16) -> String {
 fn snapshot(text: &str) -> Snapshot {
     let checked = config::load_text(text, Path::new("/")).checked.expect("the text is good");
     let material = Material::default();
-    let made = Kept::default().snapshot(1, &checked.services, &material, HashSet::new());
+    let made =
+        Kept::default().snapshot(1, &checked.services, &Found::new(), &material, HashSet::new());
     made.expect("no certificates are needed").0
 }
 
@@ -103,7 +105,13 @@ fn reload(c: &mut Criterion) {
     c.bench_function("reload: make the snapshot of 1,000 services", |b| {
         let material = Material::default();
         b.iter(|| {
-            Kept::default().snapshot(1, black_box(&checked.services), &material, HashSet::new())
+            Kept::default().snapshot(
+                1,
+                black_box(&checked.services),
+                &Found::new(),
+                &material,
+                HashSet::new(),
+            )
         });
     });
 }

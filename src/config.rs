@@ -8,6 +8,7 @@ use std::path::Path;
 
 pub mod checked;
 pub mod document;
+pub mod found;
 pub mod limits;
 pub mod pattern;
 pub mod snapshot;
@@ -83,14 +84,29 @@ pub fn load_text(text: &str, dir: &Path) -> Loaded {
     finish(checked, Material::default(), diagnostics)
 }
 
+/// Checks that a text is a host that can be connected to: a name, or an address.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn host(text: &str) -> Result<(), &'static str> {
+    check::host(text)
+}
+
+/// Reads an `http` or `https` URL.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn url(text: &str) -> Result<found::Url, &'static str> {
+    check::url(text)
+}
+
 /// Reads the files that a configuration names.
 pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material, Vec<Problem>) {
     let terminations = checked.services.iter().filter_map(|service| match &service.tls {
         Tls::Enabled(termination) => Some(termination),
         Tls::Disabled | Tls::PassThrough => None,
     });
-    let targets = checked.services.iter().flat_map(Service::targets);
-    let upstreams = targets.filter_map(|target| target.tls.as_ref());
+    let upstreams = checked.services.iter().flat_map(Service::upstreams);
     Material::load(&checked.certificates, terminations, upstreams, before)
 }
 

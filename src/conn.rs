@@ -14,6 +14,7 @@ pub mod live;
 pub mod open;
 pub mod peek;
 pub mod pick;
+pub mod race;
 pub mod relay;
 pub mod route;
 

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod cores;
+pub mod discover;
 pub mod events;
 pub mod listeners;
 pub mod notify;

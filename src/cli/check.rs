@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::checked::{Address, ClientAuth, Rule, Service, Target, Tls};
+use crate::config::checked::{Address, ClientAuth, Discovery, Rule, Service, Target, Tls};
+use crate::config::span::Span;
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
 use crate::tls::store::{Coverage, Entry, Store};
@@ -312,8 +313,20 @@ fn rule_row(rule: &Rule) -> RuleRow {
         conditions,
         balancing: rule.balancing.name(),
         certificate: None,
-        targets: rule.targets.iter().map(describe).collect(),
+        targets: rule
+            .targets
+            .iter()
+            .map(describe)
+            .chain(rule.discoveries.iter().map(describe_list))
+            .collect(),
     }
+}
+
+/// A list of targets: `those of http://registry:8500/v1/catalog/service/db, asked every 30s`.
+fn describe_list(discovery: &Discovery) -> String {
+    let Discovery { source, interval, template, .. } = discovery;
+    let tls = if template.tls.is_some() { " (TLS)" } else { "" };
+    format!("those of {source}, asked every {}{tls}", Span(*interval))
 }
 
 /// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
@@ -323,6 +336,7 @@ fn describe(target: &Target) -> String {
     let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),
+        Address::Srv => format!("srv {host}"),
         Address::Ip(ip) => {
             let bracketed = std::net::SocketAddr::new(*ip, *port);
             let literal = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(*ip);
@@ -331,11 +345,15 @@ fn describe(target: &Target) -> String {
     };
     let mut how = Vec::new();
     if let Some(tls) = tls {
-        how.push(if tls.server_name.eq_ignore_ascii_case(host.trim_matches(['[', ']', '.'])) {
-            "TLS".to_owned()
-        } else {
-            format!("TLS as {}", tls.server_name)
-        });
+        how.push(
+            if tls.server_name.is_empty()
+                || tls.server_name.eq_ignore_ascii_case(host.trim_matches(['[', ']', '.']))
+            {
+                "TLS".to_owned()
+            } else {
+                format!("TLS as {}", tls.server_name)
+            },
+        );
         how.extend((!tls.pins.is_empty()).then(|| "pinned".to_owned()));
         how.extend(tls.insecure.then(|| "not verified".to_owned()));
     }

@@ -17,6 +17,7 @@ use crate::diagnostics::{
 };
 
 mod admin;
+mod discovery;
 mod listen;
 mod port;
 mod rule;
@@ -31,12 +32,16 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let workers = workers(&document.workers, &mut findings);
     let events = events(document.events.as_ref(), dir, &mut findings);
     let certificates = certificates(document.certificates.as_deref(), dir, &mut findings);
+    let resolver = discovery::resolver(&document.resolver, &mut findings);
     ids(&document.services, &mut findings);
     let listeners = listen::listeners(&document.services, &mut findings);
     let admin = admin::admin(document.admin.as_ref(), dir, &listeners, &mut findings);
     let services = services(decoded, dir, &listeners, &mut findings);
-    Checked { workers, events, admin, certificates, services }
+    Checked { workers, events, admin, certificates, resolver, services }
 }
+
+pub(super) use discovery::read_url as url;
+pub(super) use target::host;
 
 /// Collects findings with their lines.
 struct Findings<'a> {

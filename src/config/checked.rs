@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::found::Source;
 use super::pattern::Pattern;
 
 /// A whole configuration file that passed.
@@ -26,6 +27,8 @@ pub struct Checked {
     pub admin: Option<Admin>,
     /// `certificates`, in the order of the file. Not empty if a service ends TLS.
     pub certificates: Vec<CertificateSource>,
+    /// How names become addresses.
+    pub resolver: Resolver,
     /// The enabled services, in the order of the file. Several may have the same `listen` address:
     /// then all route by name, and either all or none of them are TLS services.
     pub services: Vec<Service>,
@@ -47,6 +50,21 @@ pub enum AdminListen {
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
+}
+
+/// `resolver`: how names become addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolver {
+    /// Whom to ask; `None`: as `/etc/resolv.conf` says.
+    pub servers: Option<Vec<SocketAddr>>,
+    /// An answer is used for at least this long …
+    pub min_ttl: Duration,
+    /// … and at most this long. Not below `min_ttl`.
+    pub max_ttl: Duration,
+    /// For one question to one server.
+    pub timeout: Duration,
+    /// How long the last answer is used after the name is gone.
+    pub grace: Duration,
 }
 
 /// `workers`: the data-plane threads.
@@ -128,12 +146,25 @@ impl Service {
         let fallbacks = [no_match, no_name, not_recognised, silent].into_iter().flatten();
         self.rules.iter().flat_map(|rule| &rule.targets).chain(fallbacks)
     }
+
+    /// Every list that its rules fetch.
+    pub fn discoveries(&self) -> impl Iterator<Item = &Discovery> {
+        self.rules.iter().flat_map(|rule| &rule.discoveries)
+    }
+
+    /// How TLS is spoken to its targets, and to the endpoints of its lists.
+    pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamTls> {
+        let of_lists = self.discoveries().flat_map(|discovery| {
+            std::iter::once(&discovery.secure).chain(discovery.source.endpoint_tls())
+        });
+        self.targets().filter_map(|target| target.tls.as_ref()).chain(of_lists)
+    }
 }
 
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// `host` as written.
+    /// `host` as written; of SRV records their name.
     pub host: Arc<str>,
     /// Where its addresses come from.
     pub address: Address,
@@ -158,6 +189,25 @@ pub enum Address {
     Name,
     /// `host` was `unix:/path`.
     Unix(PathBuf),
+    /// `srv`: stands for as many targets as there are records; its port means nothing.
+    Srv,
+}
+
+/// `rules[].discovery`: a list of targets that is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// What is fetched and how it is read.
+    pub source: Source,
+    /// Between two fetches.
+    pub interval: Duration,
+    /// For one fetch.
+    pub timeout: Duration,
+    /// What all targets of the list have; its host and address mean nothing, its port is for entries
+    /// without one.
+    pub template: Target,
+    /// How TLS is spoken to a target whose entry asks for it; without a `server_name` the target's
+    /// host is asked for and verified. The template's `tls` is this, or `None`.
+    pub secure: UpstreamTls,
 }
 
 /// `limits` of a service.
@@ -276,8 +326,10 @@ pub struct Rule {
     pub client_certificate: Option<CertificateCondition>,
     /// How one of the targets is chosen: of the rule, else of the service.
     pub balancing: Balancing,
-    /// Never empty.
+    /// Not empty unless there are lists.
     pub targets: Vec<Target>,
+    /// Lists of further targets.
+    pub discoveries: Vec<Discovery>,
 }
 
 /// `loadBalancing`; see [`conn::pick`](crate::conn::pick).
@@ -342,7 +394,8 @@ pub struct Fallbacks {
 /// How TLS is spoken to a target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UpstreamTls {
-    /// The name asked for and verified: `serverName`, else `host`, else the IP address.
+    /// The name asked for and verified: `serverName`, else `host`, else the IP address. Empty where
+    /// it is that of a host not known yet (SRV records, lists).
     pub server_name: Arc<str>,
     /// Whom to trust: `caFile`, else the system's roots.
     pub ca_file: Option<PathBuf>,

@@ -13,9 +13,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::sources::{Discovery, Resolver};
 pub use super::span::Span;
 pub use super::values::{ClientAuth, Cores, OnRemoved, TlsMode};
 use super::{limits, values};
+
+mod sources;
 
 /// The configuration of a Thalweg proxy. Paths are relative to the file that names them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +44,8 @@ pub struct Document {
     /// not name their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_files: Option<Vec<PathBuf>>,
+    /// How host names become addresses.
+    pub resolver: Resolver,
     /// What the proxy serves.
     pub services: Vec<Service>,
 }
@@ -246,6 +251,9 @@ pub struct Rule {
     pub client_certificate: Option<ClientCertificate>,
     /// Where connections go.
     pub targets: Vec<Target>,
+    /// Further targets, from a list that is fetched while the proxy runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<Discovery>,
     /// How a target is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
@@ -259,6 +267,7 @@ impl Default for Rule {
             sources: None,
             client_certificate: None,
             targets: Vec::new(),
+            discovery: None,
             load_balancing: None,
         }
     }
@@ -284,7 +293,7 @@ pub struct ClientCertificate {
 /// One place to connect to.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["ip"] }]))]
+#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["ip"] }, { "required": ["srv"] }]))]
 pub struct Target {
     /// A host name, an IP address, or `unix:/path` for a Unix socket. May be left out where `ip` is
     /// given.
@@ -293,6 +302,11 @@ pub struct Target {
     pub host: Option<String>,
     /// Connect to this IP address instead of resolving `host`.
     pub ip: Option<String>,
+    /// Instead of `host` and `port`: the name of SRV records (RFC 2782), as
+    /// `_postgresql._tcp.example.com`, each of which is a target with its weight. Those of the lowest
+    /// priority are used first, the others are backups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub srv: Option<String>,
     /// The port to connect to; not used for a Unix socket.
     #[schemars(range(min = 1))]
     pub port: u16,
@@ -363,6 +377,7 @@ impl Default for Target {
         Self {
             host: None,
             ip: None,
+            srv: None,
             port: 8080,
             weight: 1,
             backup: false,

@@ -58,8 +58,9 @@ pub const DEAD_CHECK_TICKS: u32 = 100;
 pub const ACCEPT_BATCH: usize = 64;
 /// Pause of a listener after the process ran out of descriptors or memory for sockets.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// Descriptors kept free of connections: logs, events, rings, eventfds, the control thread's files.
-pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Descriptors kept free of connections: logs, events, rings, eventfds, the control thread's files and
+/// its questions ([`RESOLVES_AT_ONCE`]).
+pub const DESCRIPTORS_RESERVED: u64 = 128;
 
 // ---- the relay --------------------------------------------------------------------------------
 
@@ -105,14 +106,61 @@ pub const QUEUE_POLL: Duration = Duration::from_millis(10);
 
 /// Addresses of one target tried in one go: a name may have very many.
 pub const ADDRESSES_TRIED_MAX: usize = 4;
+/// How long an attempt at one address of a name may last before the next is started beside it (RFC
+/// 8305 §8).
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// How long it is remembered that the addresses of one family of a name do not answer (RFC 8305
+/// §9.1): until then each connection would pay [`ATTEMPT_DELAY`] to find out.
+pub const FAMILY_MEMORY: Duration = Duration::from_secs(600);
+
+// ---- names of targets, and lists of targets ---------------------------------------------------
+
 /// Addresses kept of a name: an answer of a thousand records is cut here.
 pub const ADDRESSES_KEPT_MAX: usize = 64;
-/// Between two resolutions of a name.
-pub const RESOLVE_REFRESH: Duration = Duration::from_secs(30);
-/// Between two resolutions of a name that has failed.
-pub const RESOLVE_RETRY: Duration = Duration::from_secs(2);
+/// `resolver.minTtl`: a TTL of 0 (Consul's) is one question in this time.
+pub const TTL_MIN_DEFAULT: Duration = Duration::from_secs(5);
+/// Least `resolver.minTtl`.
+pub const TTL_MIN_LEAST: Duration = Duration::from_millis(100);
+/// `resolver.maxTtl`: whoever has forgotten a TTL of a day before a move is not punished for a day.
+pub const TTL_MAX_DEFAULT: Duration = Duration::from_secs(300);
+/// How long what `/etc/hosts` says of a name is used before the file is looked at again.
+pub const HOSTS_TTL: Duration = Duration::from_secs(10);
+/// `resolver.timeout`: for one question to one server, as most stub resolvers have it or longer.
+pub const RESOLVE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+/// How often a question is asked before it has failed.
+pub const RESOLVE_ATTEMPTS: usize = 2;
+/// For all questions about one name: both families, and every domain of the search list.
+pub const RESOLVE_DEADLINE: Duration = Duration::from_secs(20);
+/// `resolver.grace`: a zone that is being replaced is whole again within seconds.
+pub const RESOLVE_GRACE_DEFAULT: Duration = Duration::from_secs(30);
+/// First pause after a failure; doubled with each further one, up to [`RETRY_PAUSE_MAX`].
+pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// See [`RETRY_PAUSE`].
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Names and lists asked for at a time: each takes up to four sockets.
+pub const RESOLVES_AT_ONCE: usize = 16;
 /// How long the start waits for names before it says ready without them.
 pub const RESOLVE_START: Duration = Duration::from_secs(3);
+/// `discovery.interval`: an answer of a registry is a few kilobytes.
+pub const DISCOVERY_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
+/// Least `discovery.interval`.
+pub const DISCOVERY_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// `discovery.timeout`.
+pub const DISCOVERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Largest document fetched, in bytes: 1,000 entries of 4 KiB, which is more than Consul writes.
+pub const DISCOVERY_BYTES_MAX: usize = 4 << 20;
+/// Redirects followed, all of them to the endpoint's own host.
+pub const DISCOVERY_REDIRECTS_MAX: usize = 3;
+/// Largest file of a header's value, in bytes; servers take no longer headers.
+pub const HEADER_FILE_BYTES_MAX: usize = 8 << 10;
+/// Targets of one list that are used.
+pub const FOUND_MAX: usize = 1024;
+/// Bad entries of a list that are told one by one.
+pub const FOUND_FAULTS_TOLD: usize = 5;
+/// After a list has changed, how long others may change before all are served: they do at one time.
+pub const FOUND_QUIET: Duration = Duration::from_millis(200);
+/// How long connections go on without the addresses of what was found, for them to be resolved first.
+pub const FOUND_RESOLVE: Duration = Duration::from_secs(1);
 
 // ---- a core -----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,6 +21,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::checked::{self, Address, Balancing, Termination, Tls};
+use super::found::{self, Found};
 use super::limits;
 use super::pattern::{Kind, NameTable};
 use crate::conn::pick;
@@ -250,7 +251,7 @@ pub struct ServiceState {
 /// The targets of one rule, or of one fallback.
 #[derive(Debug)]
 pub struct Pool {
-    /// In the order of the file; never empty.
+    /// In the order of the file, then those that were found; empty only if none was.
     pub targets: Box<[Target]>,
     /// How one of them is chosen.
     pub balancing: Balancing,
@@ -380,8 +381,28 @@ pub enum Addresses {
 pub struct Name {
     /// As written.
     pub host: Arc<str>,
-    /// The last good answer; empty until there was one.
+    /// The last good answer, in order; empty until there was one.
     pub addresses: ArcSwap<Vec<IpAddr>>,
+    /// How many connections began with it: each with another of its addresses.
+    pub turn: AtomicUsize,
+    /// Its IPv4 addresses are tried before its IPv6 addresses.
+    pub v4_first: AtomicBool,
+}
+
+impl Name {
+    /// A name without an answer.
+    pub fn new(host: Arc<str>) -> Self {
+        let v4_first = AtomicBool::new(Self::prefers_v4(&host));
+        Self { host, addresses: ArcSwap::default(), turn: AtomicUsize::new(0), v4_first }
+    }
+
+    /// Whether IPv4 goes first as long as nothing was learnt: only with `localhost`, where most
+    /// servers listen on 127.0.0.1.
+    pub fn prefers_v4(host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let last = host.rsplit('.').next().unwrap_or(host);
+        last.eq_ignore_ascii_case("localhost")
+    }
 }
 
 /// The keys of the tickets of a service, and for whom they were given out.
@@ -411,7 +432,8 @@ impl Kept {
     }
 
     /// Joins checked services with the state kept so far; what to keep from now on, without the
-    /// state that nothing uses any more, comes along. `local` are the addresses of this machine.
+    /// state that nothing uses any more, comes along. `found` are the lists of targets found so far,
+    /// `local` the addresses of this machine.
     ///
     /// # Errors
     /// What of the certificates cannot be used.
@@ -419,6 +441,7 @@ impl Kept {
         &self,
         version: u64,
         services: &[checked::Service],
+        found: &Found,
         material: &Material,
         local: HashSet<IpAddr>,
     ) -> Result<(Snapshot, Self), Problem> {
@@ -427,8 +450,14 @@ impl Kept {
         let mut listeners: HashMap<SocketAddr, Vec<Arc<Service>>> =
             HashMap::with_capacity(services.len());
         for spec in services {
-            let service = next.service(self, spec, material, &own)?;
+            let service = next.service(self, spec, found, material, &own)?;
             listeners.entry(spec.listen).or_default().push(Arc::new(service));
+        }
+        // One that has left a list and comes back still has its connections.
+        for (key, state) in &self.targets {
+            if state.live.load(Ordering::Relaxed) > 0 {
+                next.targets.entry(key.clone()).or_insert_with(|| Arc::clone(state));
+            }
         }
         let listeners = listeners
             .into_iter()
@@ -441,6 +470,7 @@ impl Kept {
         &mut self,
         before: &Self,
         spec: &checked::Service,
+        found: &Found,
         material: &Material,
         own: &Own,
     ) -> Result<Service, Problem> {
@@ -449,15 +479,16 @@ impl Kept {
         let mut pools = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
             let index = pools.len();
-            let (targets, balancing) = (&rule.targets, rule.balancing);
-            pools.push(self.pool(before, spec, index, targets, balancing, material, own)?);
+            let targets = found::targets_of(&rule.targets, &rule.discoveries, found);
+            let balancing = rule.balancing;
+            pools.push(self.pool(before, spec, index, &targets, balancing, material, own)?);
         }
         let mut fallback = |target: &Option<checked::Target>| {
             let Some(target) = target else { return Ok(None) };
             let index = pools.len();
-            let targets = std::slice::from_ref(target);
+            let targets = found::targets_of(std::slice::from_ref(target), &[], found);
             let balancing = Balancing::RoundRobin;
-            pools.push(self.pool(before, spec, index, targets, balancing, material, own)?);
+            pools.push(self.pool(before, spec, index, &targets, balancing, material, own)?);
             Ok(u32::try_from(index).ok())
         };
         let fallbacks = Fallbacks {
@@ -575,12 +606,8 @@ impl Kept {
             }
             Address::Name => {
                 let name = self.names.entry(Arc::clone(&target.host)).or_insert_with(|| {
-                    before.names.get(&target.host).cloned().unwrap_or_else(|| {
-                        Arc::new(Name {
-                            host: Arc::clone(&target.host),
-                            addresses: ArcSwap::default(),
-                        })
-                    })
+                    let known = before.names.get(&target.host).cloned();
+                    known.unwrap_or_else(|| Arc::new(Name::new(Arc::clone(&target.host))))
                 });
                 Addresses::Resolved(Arc::clone(name), target.port)
             }
@@ -588,6 +615,8 @@ impl Kept {
             Address::Unix(path) => {
                 Destination::unix(path).map_or(Addresses::Loop, Addresses::Fixed)
             }
+            // What they stand for has taken their place.
+            Address::Srv => Addresses::Loop,
         };
         let label = label(target);
         let scheme = if tls.is_some() { "tls" } else { "tcp" };
@@ -607,8 +636,10 @@ fn label(target: &checked::Target) -> String {
         Address::Ip(ip) if ip.to_string() != *target.host => {
             format!("{}/{ip}:{}", target.host, target.port)
         }
-        Address::Ip(_) | Address::Name => format!("{}:{}", target.host, target.port),
-        Address::Unix(_) => target.host.to_string(),
+        Address::Ip(_) | Address::Name => {
+            format!("{}:{}", target.host.trim_end_matches('.'), target.port)
+        }
+        Address::Unix(_) | Address::Srv => target.host.to_string(),
     }
 }
 

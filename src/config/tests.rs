@@ -58,7 +58,15 @@ fn rule(pattern: Pattern, targets: &[Target]) -> Rule {
     let (alpn, sources) = (Vec::new(), Vec::new());
     let balancing = Balancing::RoundRobin;
     let client_certificate = None;
-    Rule { pattern, alpn, sources, client_certificate, balancing, targets: targets.into() }
+    Rule {
+        pattern,
+        alpn,
+        sources,
+        client_certificate,
+        balancing,
+        targets: targets.into(),
+        discoveries: Vec::new(),
+    }
 }
 
 /// A configuration with certificates, an authority for clients and these services: each an id and

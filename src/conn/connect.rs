@@ -14,6 +14,7 @@ use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::open::Opened;
 use crate::conn::pick::{self, Choice, Tried};
+use crate::conn::race;
 use crate::conn::unless_cut;
 use crate::io::socket::{self, Destination};
 use crate::rt::{self, Sock};
@@ -192,43 +193,38 @@ async fn ask_postgres(socket: &Sock) -> Result<(), Cause> {
     }
 }
 
-/// Tries the addresses of one target. The outer error ends the connection, the inner one only this
-/// target.
-async fn reach(
-    core: &Rc<Core>,
-    live: &Live,
-    target: &Target,
-    limit: Duration,
-) -> Result<Result<Sock, Cause>, Ending> {
+/// The outer error ends the connection, the inner one only this target.
+pub type Attempt = Result<Result<Sock, Cause>, Ending>;
+
+/// Tries the addresses of one target.
+async fn reach(core: &Rc<Core>, live: &Live, target: &Target, limit: Duration) -> Attempt {
     match &target.addresses {
         Addresses::Loop => Ok(Err(Cause::Loop)),
         Addresses::Fixed(destination) => attempt(core, live, destination, limit).await,
         Addresses::Resolved(name, port) => {
             let addresses = name.addresses.load_full();
-            let mut outcome = Err(Cause::Unresolved);
-            for ip in addresses.iter().take(limits::ADDRESSES_TRIED_MAX) {
-                let addr = SocketAddr::new(*ip, *port);
-                if core.with_snapshot(|snapshot| snapshot.own.contains(addr)) {
-                    outcome = Err(Cause::Loop);
-                    continue;
+            match addresses.as_slice() {
+                [] => Ok(Err(Cause::Unresolved)),
+                [ip] => {
+                    let addr = SocketAddr::new(*ip, *port);
+                    if core.with_snapshot(|snapshot| snapshot.own.contains(addr)) {
+                        return Ok(Err(Cause::Loop));
+                    }
+                    attempt(core, live, &addr.into(), limit).await
                 }
-                outcome = attempt(core, live, &addr.into(), limit).await?;
-                if outcome.is_ok() {
-                    break;
-                }
+                _ => race::race(core, live, name, addresses, *port, limit).await,
             }
-            Ok(outcome)
         }
     }
 }
 
 /// One attempt at one address.
-async fn attempt(
-    core: &Rc<Core>,
+pub async fn attempt(
+    core: &Core,
     live: &Live,
     destination: &Destination,
     limit: Duration,
-) -> Result<Result<Sock, Cause>, Ending> {
+) -> Attempt {
     let socket = match destination.socket().and_then(Sock::new) {
         Ok(socket) => socket,
         Err(error) => return Ok(Err(cause_of(&error))),

@@ -10,11 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use crate::config::checked::{Checked, OnRemoved};
+use crate::config::found::Found;
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
 use crate::config::{self};
 use crate::control::admin::{self, Admin};
 use crate::control::cores::Cores;
+use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
 use crate::control::listeners::{BindError, Listeners};
 use crate::control::watch::Watch;
@@ -39,6 +41,9 @@ pub struct Served {
     /// The admin API.
     pub admin: Admin,
     resolver: resolve::Resolver,
+    lists: Lists,
+    /// The lists that are served.
+    found: Found,
     watch: Watch,
     retired: Vec<Arc<Snapshot>>,
 }
@@ -115,29 +120,32 @@ impl Served {
         path: PathBuf,
         checked: Checked,
         material: Read,
-        process: Arc<Process>,
         admin: Admin,
-        watch: Watch,
+        (watch, lists): (Watch, Lists),
         cores: usize,
     ) -> Result<Self, Refusal> {
         let workers = checked.workers.clone();
+        let resolver = checked.resolver.clone();
         let nothing = Checked {
             workers,
             events: None,
             admin: None,
             certificates: Vec::new(),
+            resolver: resolver.clone(),
             services: Vec::new(),
         };
         let mut served = Self {
             path,
-            process,
+            process: Arc::clone(&admin.view.process),
             checked: nothing,
             material: Arc::new(Material::default()),
             kept: Kept::default(),
             version: 0,
             listeners: Listeners::default(),
             admin,
-            resolver: resolve::Resolver::default(),
+            resolver: resolve::Resolver::new(&resolver),
+            lists,
+            found: Found::new(),
             watch,
             retired: Vec::new(),
         };
@@ -237,6 +245,18 @@ impl Served {
         }
     }
 
+    /// Serves the targets that were found, for a list of them has changed.
+    pub async fn lists_changed(&mut self, cores: &Cores) {
+        if self.lists.found() == self.found {
+            return;
+        }
+        let material = (Arc::clone(&self.material), SystemTime::now());
+        match self.replace(self.checked.clone(), material, cores).await {
+            Ok(_) => tracing::debug!(version = self.version, "lists of targets: in use"),
+            Err(why) => tracing::error!(%why, "lists of targets: refused, nothing was changed"),
+        }
+    }
+
     /// Makes this what is served, now that the cores run.
     async fn replace(
         &mut self,
@@ -270,13 +290,33 @@ impl Served {
         listen: impl Fn(SocketAddr, &Listeners),
         close: impl Fn(&(Arc<ServiceState>, u32)),
     ) -> Result<Change, Refusal> {
+        self.resolver.configure(&checked.resolver);
+        let applied = self.try_apply(checked, material, cores, listen, close).await;
+        if applied.is_err() {
+            self.resolver.configure(&self.checked.resolver);
+        }
+        self.lists.follow(&self.checked.services);
+        applied
+    }
+
+    /// As [`Served::apply`]; what asks for names and lists is put right there.
+    async fn try_apply(
+        &mut self,
+        checked: Checked,
+        material: Read,
+        cores: usize,
+        listen: impl Fn(SocketAddr, &Listeners),
+        close: impl Fn(&(Arc<ServiceState>, u32)),
+    ) -> Result<Change, Refusal> {
         let wanted: HashMap<SocketAddr, ()> =
             checked.services.iter().map(|service| (service.listen, ())).collect();
         // All that can fail.
         let local = system::local_addresses();
         let version = self.version + 1;
+        self.lists.prepare(&checked.services, &material.0, self.resolver.lookups()).await?;
+        let found = self.lists.found();
         let (snapshot, kept) =
-            self.kept.snapshot(version, &checked.services, &material.0, local)?;
+            self.kept.snapshot(version, &checked.services, &found, &material.0, local)?;
         let admin = self.admin.prepare(checked.admin.as_ref()).await?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
         if let Some(to) = &checked.events {
@@ -288,7 +328,12 @@ impl Served {
         let going = self.close_afters(&checked);
         self.version = version;
         self.kept = kept;
-        resolve::first(self.kept.names().filter(|name| name.addresses.load().is_empty())).await;
+        self.found = found;
+        // Those that have been asked for already come when they come.
+        let new = self.kept.names().filter(|name| !self.resolver.follows(name));
+        let limit =
+            if self.checked == checked { limits::FOUND_RESOLVE } else { limits::RESOLVE_START };
+        self.resolver.first(new, limit).await;
         self.resolver.follow(self.kept.names());
         let path = checked.events.as_ref().map(|to| to.file.clone());
         self.process.events.on.store(path.is_some(), Ordering::Relaxed);

@@ -18,6 +18,7 @@ use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
 use crate::control::admin::{Admin, View};
 use crate::control::cores::{self, Cores};
+use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
 use crate::control::notify;
 use crate::control::reload::{self, Read, Served};
@@ -53,12 +54,12 @@ pub fn run(options: &Options) -> Result<(), String> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4) // name resolution
-        .thread_name("thalweg-names")
+        .max_blocking_threads(4) // files
+        .thread_name("thalweg-files")
         .build()
         .map_err(|error| format!("the control loop cannot be made: {error}"))?;
     let result = runtime.block_on(control(options, checked, (Arc::new(loaded.material), since)));
-    // A name that is being resolved must not hold up the end.
+    // A file that is being read must not hold up the end.
     runtime.shutdown_background();
     result
 }
@@ -87,11 +88,13 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
         fault: Fault::from_environment(),
     });
     let pin = checked.workers.pin;
-    let (watch, mut changed) = Watch::start();
+    let (watch, files) = Watch::start();
+    let (lists, found) = Lists::start();
+    let mut changes = Changes { files, found };
     let path = options.config.clone();
     let admin = Admin::new(Arc::new(View::new(Arc::clone(&process))));
     let mut served =
-        Served::first(path, checked, material, Arc::clone(&process), admin, watch, cpus.len())
+        Served::first(path, checked, material, admin, (watch, lists), cpus.len())
             .await
             .map_err(|refusal| refusal.to_string())?;
     let (notices, mut inbox) = unbounded_channel();
@@ -112,7 +115,7 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     // Nobody may be reading: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
     notify::ready(&served.status());
-    let result = serve(&mut signals, &mut inbox, &mut changed, &mut served, &mut cores).await;
+    let result = serve(&mut signals, &mut inbox, &mut changes, &mut served, &mut cores).await;
     if result.is_ok() {
         drain(options.drain_deadline, &mut signals, &mut inbox, &mut served, &mut cores).await?;
         summarise(&process);
@@ -141,11 +144,19 @@ fn summarise(process: &Process) {
     );
 }
 
+/// What changes by itself.
+struct Changes {
+    /// Files of certificates and of trust.
+    files: Receiver<()>,
+    /// Lists of targets.
+    found: Receiver<()>,
+}
+
 /// Serves until a signal asks for the end.
 async fn serve(
     signals: &mut Signals,
     inbox: &mut UnboundedReceiver<Notice>,
-    changed: &mut Receiver<()>,
+    changes: &mut Changes,
     served: &mut Served,
     cores: &mut Cores,
 ) -> Result<(), String> {
@@ -161,7 +172,8 @@ async fn serve(
                 Asked::End => return Ok(()),
             },
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
-            Some(()) = changed.recv() => served.reload_material(cores).await,
+            Some(()) = changes.files.recv() => served.reload_material(cores).await,
+            Some(()) = changes.found.recv() => served.lists_changed(cores).await,
             _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {

@@ -202,6 +202,19 @@ codes! {
          Nothing was changed: a running proxy keeps what it had."
         "openssl x509 -in cert.pem -noout -subject -dates -pubkey; openssl pkey -in key.pem -pubout"
 
+    BAD_NAME_SERVER "E170" Error "name server not usable"
+        "`resolver.servers` are the IP addresses of name servers, with a port where it is not 53."
+        "{ \"servers\": [ \"10.0.0.53\", \"[2001:db8::53]:5353\" ] }"
+    BAD_DISCOVERY "E171" Error "list of targets not usable"
+        "`discovery` fetches a list of targets: `url` is an http or https URL without a password in \
+         it, and `list`, `nested`, `target`, `port` and `weight` are keys joined by dots. What the \
+         targets have besides their host is in `template`."
+        "{ \"url\": \"http://127.0.0.1:8500/v1/catalog/service/db\", \"target\": \"Address\", \"port\": \"ServicePort\" }"
+    BAD_HEADER "E172" Error "header not usable"
+        "A header of `discovery` has a name or a value that HTTP does not allow, is written twice, or \
+         is one that the proxy sets itself (Host, Connection, Content-Length, …)."
+        "\"headers\": { \"Accept\": \"application/json\" }, \"headerFiles\": { \"X-Consul-Token\": \"consul.token\" }"
+
     // ---- warnings and remarks -----------------------------------------------------------------
     NO_SERVICES "W120" Warn "nothing to serve"
         "No service is enabled. The proxy would run and listen nowhere."
@@ -232,6 +245,10 @@ codes! {
          target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
          the clients does not understand that; another proxy that ends TLS might."
         "Remove `tls` from the target: PassThrough is end-to-end encrypted without it."
+    SECRET_HEADER "W170" Warn "a secret that would be in every event"
+        "The events of a service have its document as it was written, the headers of `discovery` \
+         too. By its name this one is a secret."
+        "\"headerFiles\": { \"Authorization\": \"registry.token\" }; the file has the whole value: Bearer …"
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listen::Listeners;
-use super::{Findings, files, rule, target};
+use super::{Findings, discovery, files, rule, target};
 use crate::config::checked::{self, Address, Fallbacks, Termination, Tls, UpstreamTls};
 use crate::config::document::{self, ClientAuth, LoadBalancing, OnRemoved, Service, Span, TlsMode};
 use crate::config::limits::RETRIES_MAX;
@@ -228,17 +228,26 @@ impl Scope<'_, '_> {
             );
             if !flat {
                 seen.clear();
-                if rule.targets.is_empty() && !self.findings.is_broken_inside(&place) {
+                if !has_targets(rule) && !self.findings.is_broken_inside(&place) {
                     self.no_targets(&place.key("targets"), "the rule has no targets");
                 }
             }
             let list = place.key("targets");
             let targets = self.targets(&rule.targets, &list, &mut seen);
+            let list_place = place.key("discovery");
+            let discoveries = rule.discovery.as_ref();
+            let discoveries: Vec<_> = discoveries
+                .and_then(|discovery| discovery::compile(discovery, &list_place, self))
+                .into_iter()
+                .collect();
             for (at, target) in rule.targets.iter().enumerate() {
                 self.tls_in_tls(service.tls, target, &list.index(at));
             }
             match rules.first_mut() {
-                Some(first) if flat => first.targets.extend(targets),
+                Some(first) if flat => {
+                    first.targets.extend(targets);
+                    first.discoveries.extend(discoveries);
+                }
                 _ => {
                     let Some(pattern) = pattern else { continue };
                     places.push(at);
@@ -249,12 +258,13 @@ impl Scope<'_, '_> {
                         client_certificate,
                         balancing,
                         targets,
+                        discoveries,
                     });
                 }
             }
         }
         let forwards = by_name && (service.sni.forward_if_no_match || has_fallback(&service.sni));
-        let none_written = service.rules.iter().all(|rule| rule.targets.is_empty());
+        let none_written = !service.rules.iter().any(has_targets);
         if none_written
             && (flat || service.rules.is_empty())
             && !forwards
@@ -396,7 +406,7 @@ impl Scope<'_, '_> {
             let Some(target) = target::compile(document, &place, self) else {
                 continue;
             };
-            let name = matches!(target.address, Address::Name)
+            let name = matches!(target.address, Address::Name | Address::Srv)
                 .then(|| target.host.trim_end_matches('.').to_ascii_lowercase());
             if !seen.insert((target.address.clone(), name, target.port, target.tls.clone())) {
                 let message = "this target is there already: it gets a double share";
@@ -433,6 +443,11 @@ impl Scope<'_, '_> {
         }
         Some(duration)
     }
+}
+
+/// Whether connections that a rule takes have somewhere to go.
+fn has_targets(rule: &document::Rule) -> bool {
+    !rule.targets.is_empty() || rule.discovery.is_some()
 }
 
 /// What tells targets apart.

@@ -14,7 +14,8 @@ use crate::config::document;
 use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
 use crate::config::place::Place;
 use crate::diagnostics::{
-    BAD_ADDRESS, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY, TLS_KEY_IDLE,
+    BAD_ADDRESS, BAD_DISCOVERY, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY,
+    TLS_KEY_IDLE,
 };
 
 /// Checks a target. `None` if an error was found.
@@ -24,9 +25,68 @@ pub(super) fn compile(
     scope: &mut Scope<'_, '_>,
 ) -> Option<checked::Target> {
     let tls = upstream_tls(target, place, scope);
-    let mut compiled = endpoint(target, place, scope)?;
+    let mut compiled = match target.srv.as_deref() {
+        Some(name) => records(target, name, place, scope)?,
+        None => endpoint(target, place, scope)?,
+    };
     compiled.tls = tls?;
     Some(compiled)
+}
+
+/// Checks what all targets of a list have, and how TLS is spoken to those that ask for it. `None` if
+/// an error was found.
+pub(super) fn template(
+    target: &document::Target,
+    place: &Place<'_>,
+    scope: &mut Scope<'_, '_>,
+) -> Option<(checked::Target, UpstreamTls)> {
+    let keys = [
+        ("host", target.host.is_some()),
+        ("ip", target.ip.is_some()),
+        ("srv", target.srv.is_some()),
+    ];
+    for (key, _) in keys.iter().filter(|(_, given)| *given) {
+        let message = format!("`{key}` has no effect in a template: the list names the hosts");
+        scope.findings.add_with(&BAD_DISCOVERY, &place.key(key), message, "remove it");
+    }
+    let tls = upstream_tls(target, place, scope)?;
+    let port = port(target.port, place, scope.findings)?;
+    let balanced = balanced(target, Arc::from(""), Address::Name, place, scope.findings);
+    let secure = tls.clone().unwrap_or_else(|| UpstreamTls {
+        server_name: Arc::from(""),
+        ca_file: None,
+        client_certificate: None,
+        pins: Vec::new(),
+        pin_only: false,
+        insecure: false,
+    });
+    Some((checked::Target { port, tls, ..balanced }, secure))
+}
+
+/// Checks a name of SRV records.
+fn records(
+    target: &document::Target,
+    name: &str,
+    place: &Place<'_>,
+    scope: &mut Scope<'_, '_>,
+) -> Option<checked::Target> {
+    let findings = &mut *scope.findings;
+    for (key, given) in [("host", target.host.is_some()), ("ip", target.ip.is_some())] {
+        if given {
+            let message = format!("`{key}` beside `srv`: the records say where the targets are");
+            findings.add_with(&BAD_HOST, &place.key(key), message, "keep one of them");
+        }
+    }
+    let fault = match host_name(name) {
+        Err(fault) => fault,
+        Ok(()) if ip_literal(name).is_some() => "an address has no SRV records",
+        Ok(()) => {
+            return Some(balanced(target, Arc::from(name), Address::Srv, place, findings));
+        }
+    };
+    let message = format!("`{name}` is not a name of SRV records: {fault}");
+    findings.add_with(&BAD_HOST, &place.key("srv"), message, "_postgresql._tcp.example.com");
+    None
 }
 
 /// Checks where a target is.
@@ -208,7 +268,11 @@ fn server_name(
             return None;
         }
         (None, Some(host)) => (host, place.key("host")),
-        (None, None) => (target.ip.as_deref()?, place.key("ip")),
+        (None, None) => match target.ip.as_deref() {
+            Some(ip) => (ip, place.key("ip")),
+            // That of each host that is found.
+            None => return Some(Arc::from("")),
+        },
     };
     let bare = match ip_literal(name) {
         Some(ip) => ip.to_canonical().to_string(),
@@ -295,14 +359,28 @@ fn ip_address(text: &str, place: &Place<'_>, findings: &mut Findings<'_>) -> Opt
     connectable(ip, place, findings)
 }
 
+/// Checks a host that nobody has written: a name, or an address that can be connected to. The error
+/// says what is wrong with it.
+pub(in crate::config) fn host(text: &str) -> Result<(), &'static str> {
+    match ip_literal(text) {
+        Some(ip) => not_connectable(ip).map_or(Ok(()), Err),
+        None => host_name(text),
+    }
+}
+
+/// What an address is that cannot be connected to.
+fn not_connectable(ip: IpAddr) -> Option<&'static str> {
+    match ip.to_canonical() {
+        ip if ip.is_unspecified() => Some("the unspecified address"),
+        ip if ip.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
+        _ => None,
+    }
+}
+
 /// Checks that an address is one that can be connected to.
 fn connectable(ip: IpAddr, place: &Place<'_>, findings: &mut Findings<'_>) -> Option<IpAddr> {
-    let kind = match ip.to_canonical() {
-        ip if ip.is_unspecified() => "the unspecified address",
-        ip if ip.is_multicast() => "a multicast address",
-        IpAddr::V4(Ipv4Addr::BROADCAST) => "the broadcast address",
-        _ => return Some(ip),
-    };
+    let Some(kind) = not_connectable(ip) else { return Some(ip) };
     let message = format!("{ip} is {kind}, which cannot be connected to");
     let hint = "name the address of the server; 127.0.0.1 is this machine";
     findings.add_with(&BAD_ADDRESS, place, message, hint);
@@ -367,7 +445,7 @@ fn not_ourselves(target: &checked::Target, place: &Place<'_>, scope: &mut Scope<
         Address::Name if target.host.trim_end_matches('.').eq_ignore_ascii_case("localhost") => {
             local
         }
-        Address::Name | Address::Unix(_) => &[],
+        Address::Name | Address::Unix(_) | Address::Srv => &[],
     };
     let receiver = addresses.iter().find_map(|ip| scope.listeners.receiver_of(*ip, target.port));
     let Some(receiver) = receiver else {

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::*;
+use crate::config::found::Found;
 use crate::config::snapshot::{Kept, Snapshot};
 use crate::tls::material::Material;
 
@@ -20,7 +21,9 @@ fn snapshot(balancing: &str, targets: &[&str]) -> Snapshot {
     let loaded = crate::config::load_text(&text, Path::new("/"));
     let checked = loaded.checked.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let kept = Kept::default();
-    kept.snapshot(1, &checked.services, &Material::default(), HashSet::new()).unwrap().0
+    kept.snapshot(1, &checked.services, &Found::new(), &Material::default(), HashSet::new())
+        .unwrap()
+        .0
 }
 
 fn pool(snapshot: &Snapshot) -> &Pool {
