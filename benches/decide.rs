@@ -13,7 +13,7 @@ use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
 use thalweg::conn::pick;
 use thalweg::tls::material::Material;
-use thalweg::wire::{client_hello, http_host};
+use thalweg::wire::{client_hello, http_host, proxy_header};
 
 /// A configuration of so many services, each with three targets.
 fn configuration(services: u16) -> String {
@@ -134,5 +134,30 @@ fn first_bytes(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decide, names, first_bytes, reload);
+/// What a proxy in front of us says first, and what we say to a target.
+fn proxy_headers(c: &mut Criterion) {
+    for sender in ["haproxy-v1-tcp4", "haproxy-v2-tcp4", "haproxy-v2-client-certificate"] {
+        let path = format!("{}/tests/data/proxy/{sender}.bin", env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(path).expect("the corpus is there");
+        let answer = proxy_header::Reader::default().read(&bytes);
+        let proxy_header::Progress::Header(header) = answer else { panic!("{sender}: {answer:?}") };
+        c.bench_function(&format!("proxy_header: read {sender}, {} bytes", header.length), |b| {
+            b.iter(|| proxy_header::Reader::default().read(black_box(&bytes)));
+        });
+        let proxy_header::Header { source, destination, tlvs, .. } = &header;
+        let (source, destination) = (*source, *destination);
+        if sender.contains("v1") {
+            c.bench_function("proxy_header: write version 1", |b| {
+                b.iter(|| proxy_header::write_v1(black_box(source), black_box(destination)));
+            });
+            continue;
+        }
+        c.bench_function(&format!("proxy_header: write {sender} and a checksum"), |b| {
+            let outgoing = proxy_header::Outgoing { source, destination, tlvs, checksum: true };
+            b.iter(|| proxy_header::write_v2(black_box(&outgoing)));
+        });
+    }
+}
+
+criterion_group!(benches, decide, names, first_bytes, proxy_headers, reload);
 criterion_main!(benches);

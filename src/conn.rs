@@ -1,7 +1,8 @@
 //! The path of a connection. [`serve`] is the whole story:
 //!
-//! `accept` (in [`crate::accept`]) → [`admit`] → [`open`] ([`peek`], [`route`], and the handshake where
-//! TLS ends here) → [`pick`] → [`connect`] → [`relay`] → [`account`].
+//! `accept` (in [`crate::accept`]) → [`admit`] → [`proxied`] (a PROXY header) → [`open`] ([`peek`],
+//! [`route`], and the handshake where TLS ends here) → [`pick`] → [`connect`] → [`relay`] →
+//! [`account`].
 //!
 //! Each step returns what the next needs, or the [`Ending`] that [`account`] writes down. Whatever
 //! happens (an error, a cut from outside, a panic) exactly one ending reaches it.
@@ -14,6 +15,7 @@ pub mod live;
 pub mod open;
 pub mod peek;
 pub mod pick;
+pub mod proxied;
 pub mod race;
 pub mod relay;
 pub mod route;
@@ -81,19 +83,23 @@ async fn opened(
 ) -> Result<(Sock, Box<[u8]>, Option<Tls>), Ending> {
     admit::process(core)?;
     assert!(!panics, "injected into a connection");
-    let mut opened = None;
+    let mut opened = match proxied::expected(live)? {
+        Some(accept) => proxied::header(core, live, client, accept).await?,
+        None => None,
+    };
     if live.listener.needs == Needs::Nothing {
         open::at_once(core, live)?;
     } else {
         if !live.listener.is_shared() {
             admit::service(live)?;
         }
-        opened = Some(open_boxed(core, live, client).await?);
+        let received = opened.map(|opened| opened.prefix).unwrap_or_default();
+        opened = Some(open_boxed(core, live, client, received).await?);
     }
     admit::service(live)?;
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
-    let reached = connect::first_that_answers(core, live, pool, opened.as_deref()).await;
+    let reached = connect::first_that_answers(core, live, pool, &mut opened).await;
     let Reached { socket, tls } = match reached {
         Ok(reached) => reached,
         Err(ending) => {
@@ -116,8 +122,9 @@ fn open_boxed<'a>(
     core: &'a Rc<Core>,
     live: &'a Live,
     client: &'a Sock,
+    received: Box<[u8]>,
 ) -> Pin<Box<dyn Future<Output = Result<Box<Opened>, Ending>> + 'a>> {
-    Box::pin(async move { open::open(core, live, client).await.map(Box::new) })
+    Box::pin(async move { open::open(core, live, client, received).await.map(Box::new) })
 }
 
 /// Tells a client whose TLS ended here that there is no target for it.

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # The path of a connection
-//! [`accept`] → [`conn::admit`] → [`conn::open`] ([`conn::peek`], [`conn::route`], and
+//! [`accept`] → [`conn::admit`] → [`conn::proxied`] → [`conn::open`] ([`conn::peek`], [`conn::route`], and
 //! [`tls::handshake`] where TLS ends here) → [`conn::pick`] → [`conn::connect`] → [`conn::relay`] or
 //! [`tls::relay`] → [`conn::account`]; [`conn::serve`] is the story. Each step returns what the next
 //! needs or an [`Ending`](conn::ending::Ending), and exactly one ending reaches the account.
@@ -26,7 +26,7 @@
 //! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path |
-//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`]; host names in one form ([`wire::name`]) |
+//! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |

@@ -5,6 +5,7 @@ pub mod client_hello;
 pub mod http_host;
 pub mod name;
 pub mod postgres;
+pub mod proxy_header;
 
 /// For fuzzing: what a reader says of these bytes, which must be the same whether they come whole or
 /// one by one, and stay the same when it is asked again.
@@ -32,7 +33,7 @@ fn however_cut<R: Default, P: PartialEq + std::fmt::Debug>(
 mod tests {
     use std::path::Path;
 
-    use super::{client_hello, http_host, postgres};
+    use super::{client_hello, http_host, postgres, proxy_header};
 
     /// The corpus of the fuzzers, also where no fuzzer runs.
     fn replay(folder: &str, target: fn(&[u8])) {
@@ -58,5 +59,11 @@ mod tests {
     #[test]
     fn corpus_of_postgres() {
         replay("fuzz/corpus/postgres", postgres::fuzz);
+    }
+
+    #[test]
+    fn corpus_of_proxy_header() {
+        replay("fuzz/corpus/proxy_header", proxy_header::fuzz);
+        replay("tests/data/proxy", proxy_header::fuzz);
     }
 }

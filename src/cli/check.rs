@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::config::checked::{Address, ClientAuth, Discovery, Rule, Service, Target, Tls};
+use crate::config::checked::{
+    Address, ClientAuth, Discovery, Rule, SendHeader, Service, Target, Tls,
+};
 use crate::config::span::Span;
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
@@ -66,9 +68,37 @@ struct Row {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alpn: Vec<String>,
     by_name: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_protocol: Option<HeaderRow>,
     rules: Vec<RuleRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fallbacks: Vec<FallbackRow>,
+}
+
+/// Whose PROXY headers are taken, and what those that are sent tell.
+#[derive(Serialize)]
+struct HeaderRow {
+    accept: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trusted: Vec<String>,
+    /// Of version 2, where one is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tlvs: Option<Vec<&'static str>>,
+}
+
+impl HeaderRow {
+    fn of(service: &Service) -> Option<Self> {
+        let tells = service.targets().any(|target| target.header == SendHeader::V2);
+        let tlvs = tells.then(|| service.proxy.tlvs.names().collect());
+        let (accept, trusted) = match &service.proxy.accept {
+            None => ("Off", Vec::new()),
+            Some(accept) => (
+                if accept.required { "Require" } else { "Optional" },
+                accept.trusted.iter().map(ToString::to_string).collect(),
+            ),
+        };
+        (accept != "Off" || tells).then_some(Self { accept, trusted, tlvs })
+    }
 }
 
 /// One rule of a service.
@@ -181,6 +211,11 @@ impl Row {
             summary.push_str(&visible(&self.alpn.join(" ")));
         }
         summary.push_str(if self.by_name { ", by name" } else { "" });
+        if let Some(header) = self.proxy_protocol.as_ref().filter(|it| it.accept != "Off") {
+            let how = if header.accept == "Require" { "required" } else { "optional" };
+            let trusted = header.trusted.join(" ");
+            summary.push_str(&format!(", PROXY header {how} from {trusted}"));
+        }
         summary
     }
 }
@@ -273,6 +308,7 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
             client_auth,
             alpn: alpn.iter().map(ToString::to_string).collect(),
             by_name: service.by_name,
+            proxy_protocol: HeaderRow::of(service),
             rules: service
                 .rules
                 .iter()
@@ -332,7 +368,7 @@ fn describe_list(discovery: &Discovery) -> String {
 /// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
 /// `db.internal/10.0.0.7:5432 (TLS)`, `unix:/run/db.sock (TLS as db.internal, pinned)`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port, tls, weight, backup, max_connections } = target;
+    let Target { host, address, port, tls, weight, backup, max_connections, header } = target;
     let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),
@@ -360,6 +396,11 @@ fn describe(target: &Target) -> String {
     how.extend((*weight != 1).then(|| format!("weight {weight}")));
     how.extend(backup.then(|| "backup".to_owned()));
     how.extend(max_connections.map(|most| format!("at most {most}")));
+    how.extend(match header {
+        SendHeader::Off => None,
+        SendHeader::V1 => Some("PROXY v1".to_owned()),
+        SendHeader::V2 => Some("PROXY v2".to_owned()),
+    });
     if how.is_empty() { place } else { format!("{place} ({})", how.join(", ")) }
 }
 

@@ -20,6 +20,7 @@ mod admin;
 mod discovery;
 mod listen;
 mod port;
+mod proxy;
 mod rule;
 mod service;
 mod target;
@@ -279,7 +280,15 @@ fn services(
         if !is_served(service, &place, findings) {
             continue;
         }
-        let mut scope = service::Scope { place: &place, dir, listeners, tls: &tls, findings };
+        let send = service.proxy_protocol.as_ref().map(|proxy| proxy::send(proxy.send));
+        let mut scope = service::Scope {
+            place: &place,
+            dir,
+            listeners,
+            tls: &tls,
+            send: send.unwrap_or_default(),
+            findings,
+        };
         let (Some(mut service), Some(source)) =
             (scope.compile(at, service), decoded.sources.get(at))
         else {

@@ -126,6 +126,8 @@ pub struct Service {
     pub rules: Vec<Rule>,
     /// Where connections go that no rule takes. At most one service of an address has each.
     pub fallbacks: Fallbacks,
+    /// The PROXY protocol.
+    pub proxy: ProxyProtocol,
     /// Limits on the service.
     pub limits: Limits,
     /// Time limits.
@@ -178,6 +180,8 @@ pub struct Target {
     pub backup: bool,
     /// `maxConnections` over all cores.
     pub max_connections: Option<NonZeroU32>,
+    /// `proxyProtocol`, else `proxyProtocol.send` of the service.
+    pub header: SendHeader,
 }
 
 /// Where the addresses of a target come from.
@@ -208,6 +212,93 @@ pub struct Discovery {
     /// How TLS is spoken to a target whose entry asks for it; without a `server_name` the target's
     /// host is asked for and verified. The template's `tls` is this, or `None`.
     pub secure: UpstreamTls,
+}
+
+/// `proxyProtocol` of a service. What is sent is of each target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Whose headers are taken; `None`: nobody's. All services of an address have the same.
+    pub accept: Option<AcceptHeader>,
+    /// What a header of version 2 tells besides addresses.
+    pub tlvs: Tlvs,
+}
+
+/// `proxyProtocol.accept`, unless it is `Off`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptHeader {
+    /// `Require`: who is not trusted, or sends none, is refused.
+    pub required: bool,
+    /// Who may tell who the client is; never empty. In order, none twice.
+    pub trusted: Vec<IpNet>,
+}
+
+impl AcceptHeader {
+    /// Whether this one may tell who the client is.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// Whether a target is told who the client is, and by which version of the header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SendHeader {
+    /// It is not.
+    #[default]
+    Off,
+    /// Version 1.
+    V1,
+    /// Version 2.
+    V2,
+}
+
+/// `proxyProtocol.tlvs`: what a header of version 2 tells besides addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // as there
+pub struct Tlvs {
+    pub received: bool,
+    pub alpn: bool,
+    pub authority: bool,
+    pub ssl: bool,
+    pub unique_id: bool,
+    pub crc32c: bool,
+}
+
+impl Tlvs {
+    /// All of it.
+    pub const ALL: Self = Self::all(true);
+    /// Nothing.
+    pub const NONE: Self = Self::all(false);
+
+    const fn all(told: bool) -> Self {
+        Self {
+            received: told,
+            alpn: told,
+            authority: told,
+            ssl: told,
+            unique_id: told,
+            crc32c: told,
+        }
+    }
+
+    /// Names as in `proxyProtocol.tlvs`, of those that are told.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let Self { received, alpn, authority, ssl, unique_id, crc32c } = self;
+        let all = [
+            ("Received", received),
+            ("Alpn", alpn),
+            ("Authority", authority),
+            ("Ssl", ssl),
+            ("UniqueId", unique_id),
+            ("Crc32c", crc32c),
+        ];
+        all.into_iter().filter_map(|(name, told)| told.then_some(name))
+    }
+}
+
+impl Default for Tlvs {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// `limits` of a service.

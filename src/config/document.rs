@@ -13,10 +13,13 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod proxy;
+
 pub use self::sources::{Discovery, Resolver};
 pub use super::span::Span;
 pub use super::values::{ClientAuth, Cores, OnRemoved, TlsMode};
 use super::{limits, values};
+pub use proxy::{AcceptHeader, ProxyProtocol, SendHeader, Tlv};
 
 mod sources;
 
@@ -171,6 +174,9 @@ pub struct Service {
     /// Where connections go. Rules are tried in order, the first that matches wins. Without `sni`,
     /// and if no rule has a condition, the targets of all rules are used in turn.
     pub rules: Vec<Rule>,
+    /// The PROXY protocol: who the client is, as told by the proxy before, or to the one behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// For people.
     pub tags: Vec<String>,
     /// For people.
@@ -320,6 +326,10 @@ pub struct Target {
     /// Most connections at a time over all cores; more go to other targets, or wait a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<NonZeroU32>,
+    /// Tell it who the client is, by the PROXY protocol, or do not; instead of `proxyProtocol.send` of
+    /// the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<SendHeader>,
     /// Speak TLS to the target, whose certificate is verified.
     pub tls: bool,
     /// The name asked for (SNI) and looked for in the target's certificate, if it is not `host`.
@@ -382,6 +392,7 @@ impl Default for Target {
             weight: 1,
             backup: false,
             max_connections: None,
+            proxy_protocol: None,
             tls: false,
             server_name: None,
             ca_file: None,

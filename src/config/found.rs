@@ -184,6 +184,7 @@ impl FoundTarget {
             weight: if template.weight == 0 { 0 } else { self.weight.unwrap_or(template.weight) },
             backup: self.backup || template.backup,
             max_connections: template.max_connections,
+            header: template.header,
         }
     }
 }
@@ -267,6 +268,7 @@ mod tests {
             weight: 3,
             backup: false,
             max_connections: None,
+            header: crate::config::checked::SendHeader::Off,
         };
         let plain = found("db-1.internal", None, false).target(&template, Some(&secure));
         assert_eq!((plain.port, plain.weight, plain.tls), (5432, 3, None));

@@ -275,6 +275,20 @@ pub const POSTGRES_STARTUP_BYTES_MAX: u32 = 10_000;
 pub const POSTGRES_CANCEL_BYTES_MAX: u32 = 12 + 256;
 /// Longest text of an error told to a PostgreSQL client, in bytes: a line or two on a screen.
 pub const POSTGRES_ERROR_BYTES_MAX: usize = 256;
+/// Longest line of the PROXY protocol's version 1, in bytes, its CRLF included (its specification,
+/// section 2.1).
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+/// Largest header of version 2 that is read or written, in bytes. Addresses, names and a client's
+/// certificate fit; nginx ends there too, while the format goes to 64 KiB.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Longest common name of a client's certificate that targets are told, in bytes. X.520 allows 64
+/// characters; a longer one is left out.
+pub const PROXY_NAME_BYTES_MAX: usize = 256;
+/// Most bytes of a client that are read to leave together with the header for its target, so that a
+/// target which reads once has both: a segment or a few. What follows goes the usual way.
+pub const PROXY_COMPANY_BYTES_MAX: usize = 16 << 10;
+/// Longest unique ID in a header of version 2, in bytes (its specification, section 2.2.5).
+pub const PROXY_UNIQUE_ID_BYTES_MAX: usize = 128;
 
 // ---- certificates -----------------------------------------------------------------------------
 

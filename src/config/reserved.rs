@@ -33,10 +33,9 @@ const TOP: Keys = &[
     ("tunnel", Null),
     ("endpoints", Null),
 ];
-const SERVICE: Keys = &[("proxyProtocol", Null), ("access", Null), ("healthCheck", Null)];
+const SERVICE: Keys = &[("access", Null), ("healthCheck", Null)];
 const LIMITS: Keys =
     &[("connectionsPerSource", Null), ("connectionRate", Null), ("bytesPerSecond", Null)];
-const TARGET: Keys = &[("proxyProtocol", Null)];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.
@@ -45,7 +44,6 @@ pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
         k if k.contains(&"services") => TOP,
         k if k.contains(&"rules") => SERVICE,
         k if k.contains(&"connections") => LIMITS,
-        k if k.contains(&"host") => TARGET,
         _ => &[],
     };
     keys.iter().map(|(key, _)| *key)
@@ -61,30 +59,6 @@ pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Ve
     take(service, SERVICE, place, found);
     inside(service, "limits", |limits| {
         take(limits, LIMITS, &place.key("limits"), found);
-    });
-    inside(service, "sni", |sni| {
-        let place = place.key("sni");
-        inside(sni, "forwardsTo", |target| {
-            take(target, TARGET, &place.key("forwardsTo"), found);
-        });
-        inside(sni, "fallbacks", |fallbacks| {
-            let place = place.key("fallbacks");
-            for key in ["noMatch", "noName", "notRecognised", "silent"] {
-                inside(fallbacks, key, |target| take(target, TARGET, &place.key(key), found));
-            }
-        });
-    });
-    let rules = place.key("rules");
-    inside(service, "rules", |node| {
-        each(node, |at, rule| {
-            let place = rules.index(at);
-            let targets = place.key("targets");
-            inside(rule, "targets", |node| {
-                each(node, |at, target| {
-                    take(target, TARGET, &targets.index(at), found);
-                });
-            });
-        });
     });
 }
 
@@ -127,12 +101,5 @@ fn inside(node: &mut Node, key: &str, act: impl FnOnce(&mut Node)) {
         && let Some((_, member)) = members.iter_mut().find(|(k, _)| k == key)
     {
         act(member);
-    }
-}
-
-/// Does something with each element.
-fn each(node: &mut Node, mut act: impl FnMut(usize, &mut Node)) {
-    if let Value::Array(elements) = &mut node.value {
-        elements.iter_mut().enumerate().for_each(|(at, element)| act(at, element));
     }
 }

@@ -20,7 +20,7 @@ use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::{self, Address, Balancing, Termination, Tls};
+use super::checked::{self, Address, Balancing, SendHeader, Termination, Tls};
 use super::found::{self, Found};
 use super::limits;
 use super::pattern::{Kind, NameTable};
@@ -182,6 +182,8 @@ pub struct Service {
     pub pools: Box<[Pool]>,
     /// Which pools the fallbacks are.
     pub fallbacks: Fallbacks,
+    /// Targets are told about TLS with the client.
+    pub tells_tls: bool,
     /// What outlives a reload.
     pub state: Arc<ServiceState>,
     /// Limits in ticks, ready for the sweep.
@@ -314,6 +316,8 @@ pub struct Target {
     pub backup: bool,
     /// Most connections at a time over all cores.
     pub max_connections: Option<NonZeroU32>,
+    /// Whether it is told who the client is.
+    pub header: SendHeader,
     /// What outlives a reload.
     pub state: Arc<TargetState>,
 }
@@ -509,6 +513,8 @@ impl Kept {
             fallbacks,
             ticks: Ticks::of(&spec.timeouts),
             event: EventParts::of(spec),
+            tells_tls: spec.proxy.tlvs.ssl
+                && spec.targets().any(|target| target.header == SendHeader::V2),
             spec: spec.clone(),
             state,
         })
@@ -626,8 +632,8 @@ impl Kept {
         let state = before.targets.get(&key).or_else(|| self.targets.get(&key));
         let state = state.cloned().unwrap_or_default();
         self.targets.insert(key, Arc::clone(&state));
-        let &checked::Target { weight, backup, max_connections, .. } = target;
-        Ok(Target { event, label, addresses, tls, weight, backup, max_connections, state })
+        let &checked::Target { weight, backup, max_connections, header, .. } = target;
+        Ok(Target { event, label, addresses, tls, weight, backup, max_connections, header, state })
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::checked::{
-    Address, Balancing, Checked, Cores, Fallbacks, IoUring, OnRemoved, Rule, Service, Target, Tls,
+    Address, Balancing, Checked, Cores, Fallbacks, IoUring, OnRemoved, Rule, SendHeader, Service,
+    Target, Tls, Tlvs,
 };
 use super::pattern::Pattern;
 use super::{Loaded, load, load_text};
@@ -14,6 +15,7 @@ use crate::diagnostics::{Diagnostic, Severity, lookup};
 mod accepted;
 mod names;
 mod ports;
+mod proxy;
 mod refused;
 mod tls;
 

@@ -5,6 +5,7 @@
 //! tick. When the writer is behind (a slow or full disk), batches are dropped and counted: a core
 //! never waits for a file.
 
+use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,10 +44,8 @@ fn write_parts(
     live: &Live,
     ending: Ending,
 ) -> std::io::Result<()> {
-    let boot = core.process.boot;
-    let id = (core.index, live.sequence);
+    let id = id(core, live);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let id = format_args!("{boot:08x}-{}-{}", id.0, id.1);
     write!(line, r#"{{"@type":"TcpEvent","@id":"{id}","@timestamp":{now},"reqId":"{id}""#)?;
     let seen = live.seen();
     let seen = seen.as_deref();
@@ -56,7 +55,9 @@ fn write_parts(
     line.extend_from_slice(br#","target":"#);
     line.extend_from_slice(target.map_or(NO_TARGET, |target| &target.event).as_bytes());
     line.extend_from_slice(br#","remote":"#);
-    address(line, live.peer.get())?;
+    address(line, live.remote())?;
+    line.extend_from_slice(br#","proxy":"#);
+    address(line, live.proxy())?;
     line.extend_from_slice(br#","local":"#);
     let listen = live.listener.first.spec.listen;
     let local = if listen.ip().is_unspecified() {
@@ -93,6 +94,26 @@ fn write_parts(
         (false, false) => "copy",
     };
     writeln!(line, r#","retries":{},"relay":"{relay}"}}"#, live.retries.get())
+}
+
+/// What names the connection: the `@id` of its event.
+pub fn id(core: &Core, live: &Live) -> Id {
+    Id { boot: core.process.boot, core: core.index, sequence: live.sequence }
+}
+
+/// See [`id`].
+#[derive(Debug, Clone, Copy)]
+pub struct Id {
+    boot: u32,
+    core: usize,
+    sequence: u64,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { boot, core, sequence } = self;
+        write!(f, "{boot:08x}-{core}-{sequence}")
+    }
 }
 
 /// The members `protocol`, `port` and `to`: what the client asked for.

@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::checked::SendHeader;
 use crate::config::limits;
 use crate::config::snapshot::{Addresses, Pool, Target};
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::open::Opened;
 use crate::conn::pick::{self, Choice, Tried};
-use crate::conn::race;
-use crate::conn::unless_cut;
+use crate::conn::{proxied, race, unless_cut};
 use crate::io::socket::{self, Destination};
 use crate::rt::{self, Sock};
 use crate::tls::handshake::{self, Established, Failure};
@@ -33,7 +33,8 @@ pub struct Reached {
 }
 
 /// Connects to a target of the pool, trying `retries` further ones when it does not answer. `opened`
-/// is what the client has said, where it was asked.
+/// is what the client has said, where it was asked; what of it has left with a PROXY header is taken
+/// out.
 ///
 /// # Errors
 /// Why the last one tried could not be reached.
@@ -41,7 +42,7 @@ pub async fn first_that_answers(
     core: &Rc<Core>,
     live: &Rc<Live>,
     pool: &Pool,
-    opened: Option<&Opened>,
+    opened: &mut Option<Box<Opened>>,
 ) -> Result<Reached, Ending> {
     let timeouts = &live.service().spec.timeouts;
     let (limit, handshake) = (timeouts.connect, timeouts.handshake);
@@ -63,11 +64,14 @@ pub async fn first_that_answers(
         }
         let reached = match reach(core, live, target, limit).await? {
             Ok(socket) => {
-                let by_postgres = opened.is_some_and(|opened| opened.postgres);
-                if target.tls.is_none() && !(by_postgres && passes_through(opened)) {
+                let known = opened.as_deref();
+                let by_postgres = known.is_some_and(|opened| opened.postgres);
+                if target.tls.is_some() || (by_postgres && passes_through(known)) {
+                    greet_boxed(core, live, target, socket, known, handshake).await?
+                } else if target.header == SendHeader::Off {
                     Ok(Reached { socket, tls: None })
                 } else {
-                    greet_boxed(core, live, target, socket, opened, handshake).await?
+                    introduce_boxed(core, live, target, socket, opened, limit).await?
                 }
             }
             Err(cause) => Err(cause),
@@ -75,6 +79,7 @@ pub async fn first_that_answers(
         match reached {
             Ok(reached) => {
                 live.forget_note();
+                live.forget_tlvs();
                 let ms = live.born.elapsed().as_millis();
                 live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
                 return Ok(reached);
@@ -133,29 +138,52 @@ fn greet_boxed<'a>(
     opened: Option<&'a Opened>,
     limit: Duration,
 ) -> Pin<Box<dyn Future<Output = Greeted> + 'a>> {
-    let greeting = rt::within(limit, greet(core, live, target, socket, opened));
+    let header = proxied::told(core, live, target, opened);
+    let greeting = rt::within(limit, greet(core, live, target, socket, opened, header));
     Box::pin(async move {
         let greeted = unless_cut(live, Step::Connect, greeting).await?;
         Ok(greeted.unwrap_or(Err(Cause::Timeout)))
     })
 }
 
+/// [`proxied::introduce`] within a limit; boxed, for it is not every connection's.
+fn introduce_boxed<'a>(
+    core: &'a Core,
+    live: &'a Live,
+    target: &'a Target,
+    socket: Sock,
+    opened: &'a mut Option<Box<Opened>>,
+    limit: Duration,
+) -> Pin<Box<dyn Future<Output = Greeted> + 'a>> {
+    let header = proxied::told(core, live, target, opened.as_deref());
+    Box::pin(async move {
+        let introducing = proxied::introduce(core, live, &socket, &header, opened);
+        let introduced = unless_cut(live, Step::Connect, rt::within(limit, introducing)).await?;
+        Ok(match introduced {
+            Some(Ok(())) => Ok(Reached { socket, tls: None }),
+            Some(Err(_)) => Err(Cause::Reset),
+            None => Err(Cause::Timeout),
+        })
+    })
+}
+
 /// Asks the target for TLS: first in PostgreSQL's way where the client did, then by a handshake
-/// where TLS with the target is ours.
+/// where TLS with the target is ours. The PROXY header goes along with the first thing that is said.
 async fn greet(
     core: &Rc<Core>,
     live: &Live,
     target: &Target,
     socket: Sock,
     opened: Option<&Opened>,
+    mut header: Vec<u8>,
 ) -> Result<Reached, Cause> {
     if opened.is_some_and(|opened| opened.postgres) {
-        ask_postgres(&socket).await?;
+        ask_postgres(&socket, std::mem::take(&mut header)).await?;
     }
     let Some(tls) = &target.tls else { return Ok(Reached { socket, tls: None }) };
     let alpn = opened.and_then(|opened| opened.alpn.as_deref());
     let config = Arc::clone(&tls.config);
-    match handshake::connect(core, &socket, config, tls.name.clone(), alpn).await {
+    match handshake::connect(core, &socket, config, tls.name.clone(), alpn, header).await {
         Ok(Established { session, .. }) => Ok(Reached { socket, tls: Some(Box::new(session)) }),
         Err(Failure::Closed) => Err(Cause::Reset),
         Err(Failure::Io(error)) => Err(cause_of(&error)),
@@ -174,11 +202,16 @@ async fn greet(
 
 /// PostgreSQL's request for TLS. More than its one byte of answer would be an attack
 /// (CVE-2021-23222).
-async fn ask_postgres(socket: &Sock) -> Result<(), Cause> {
-    let request = postgres::SSL_REQUEST;
-    // The buffer of a new connection has room for eight bytes.
-    if !matches!(socket::send(socket.fd(), &request), Ok(n) if n == request.len()) {
-        return Err(Cause::Reset);
+async fn ask_postgres(socket: &Sock, header: Vec<u8>) -> Result<(), Cause> {
+    let mut request = header;
+    request.extend_from_slice(&postgres::SSL_REQUEST);
+    let mut left = request.as_slice();
+    while !left.is_empty() {
+        match socket::send(socket.fd(), left) {
+            Ok(sent) => left = left.get(sent..).unwrap_or_default(),
+            Err(error) if socket::would_block(&error) => drop(socket.writable().await),
+            Err(_) => return Err(Cause::Reset),
+        }
     }
     let mut answer = [0; 2];
     loop {

@@ -21,6 +21,8 @@ pub enum Step {
     Accept,
     /// The limits.
     Admit,
+    /// Reading a PROXY header.
+    Header,
     /// Reading the client's first bytes.
     Hello,
     /// Choosing the service and the rule.
@@ -79,6 +81,7 @@ impl Step {
         match self {
             Self::Accept => "accept",
             Self::Admit => "admit",
+            Self::Header => "header",
             Self::Hello => "hello",
             Self::Route => "route",
             Self::Handshake => "handshake",
@@ -179,11 +182,13 @@ causes! {
     Drain "drain" "the process is ending"
         "The drain deadline of the shutdown passed while the connection was still open.";
     Deadline "deadline" "the client took too long"
-        "The client had begun a TLS hello, a request head or a handshake and not finished it within \
+        "The client had begun a PROXY header, a TLS hello, a request head or a handshake and not \
+         finished it within \
          `timeouts.hello` or `timeouts.handshake` (the step says which): a very slow network, or \
          somebody who opens connections to hold them.";
     Silent "silent" "the client sent nothing"
-        "Nothing came within `timeouts.hello`. Either nobody meant to speak, or the protocol is one \
+        "Nothing came within `timeouts.hello`: at the step `header` no PROXY header although one is \
+         required; else either nobody meant to speak, or the protocol is one \
          in which the server speaks first (MySQL, SMTP, SSH clients that wait): such a service cannot \
          be routed by name. Give it a port of its own, or a target in `sni.fallbacks.silent`.";
     Left "left" "the client left before it was served"
@@ -203,9 +208,19 @@ causes! {
         "SSLv2 hellos carry no name and only very old clients send them. Update the client.";
     Malformed "malformed" "the first bytes are malformed"
         "The TLS hello, PROXY header or request head breaks the rules of its format; nothing of it \
-         can be trusted. The client was told by an alert where the format has one.";
+         can be trusted. The client was told by an alert where the format has one. Of a PROXY header the \
+         event's `gwError` says more.";
     TooLarge "too-large" "the first bytes are too large"
-        "A TLS hello of more than 64 KiB, or a request head of more than 16 KiB.";
+        "A TLS hello of more than 64 KiB, a request head of more than 16 KiB, or a PROXY header of more \
+         than 107 bytes (version 1) or 4096 (version 2).";
+    Untrusted "untrusted" "who connected is not trusted to tell who the client is"
+        "The service takes connections with a PROXY header only (`proxyProtocol.accept` is Require), \
+         from the proxies in `proxyProtocol.trusted`, and the peer (the event's `remote`) is none of \
+         them: a client that goes around the proxy, or a proxy whose address is missing there. Nothing \
+         was read.";
+    NoHeader "no-header" "the connection does not begin with a PROXY header"
+        "`proxyProtocol.accept` is Require, and the peer is trusted but sent something else. Let it send \
+         the header (HAProxy: send-proxy-v2, nginx: proxy_protocol on), or set `accept` to Optional.";
     NoName "no-name" "the client asked for no name"
         "The TLS hello has no server name (SNI), or the request no host, and no rule takes \
          connections without one. Let the client send it (openssl: -servername), give a rule the \

@@ -2,7 +2,7 @@
 //! event at its end is made of, and the means to cut it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
@@ -13,6 +13,7 @@ use crate::config::snapshot::{Service, ServiceState, Target};
 use crate::conn::ending::Cause;
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
+use crate::wire::proxy_header::{Header, Tlvs};
 use crate::worker::{Core, ListenerRef};
 
 /// One connection. Belongs to its core; the task and the table share it.
@@ -28,7 +29,7 @@ pub struct Live {
     service: Cell<u32>,
     /// Its pool, as an index into the service's; `u32::MAX` before a rule was chosen.
     pub pool: Cell<u32>,
-    /// Who connected.
+    /// Who connected; for the client see [`Live::remote`].
     pub peer: RawAddr,
     /// When it was accepted.
     pub born: Instant,
@@ -68,6 +69,8 @@ pub struct Seen {
     pub alpn: Option<Box<[u8]>>,
     /// The TLS version agreed on.
     pub version: Option<&'static str>,
+    /// Who the client is, as a trusted proxy tells.
+    pub told: Option<Box<Header>>,
     /// The detail of what went wrong.
     pub note: Option<Box<str>>,
     /// Services that were removed before it was known whether it belongs to them, and until which
@@ -176,7 +179,28 @@ impl Live {
 
     /// Where the client comes from; `None` for a Unix socket.
     pub fn source(&self) -> Option<IpAddr> {
-        self.peer.get().map(|addr| addr.ip().to_canonical())
+        self.remote().map(|addr| addr.ip().to_canonical())
+    }
+
+    /// The client: as told by a proxy that is trusted, else who connected.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        let seen = self.seen.borrow();
+        let told = seen.as_ref().and_then(|seen| seen.told.as_ref());
+        told.and_then(|told| told.source).or_else(|| self.peer.get())
+    }
+
+    /// The proxy that told who the client is, if one did.
+    pub fn proxy(&self) -> Option<SocketAddr> {
+        let seen = self.seen.borrow();
+        let told = seen.as_ref().and_then(|seen| seen.told.as_ref());
+        told.and_then(|told| told.source).and_then(|_| self.peer.get())
+    }
+
+    /// What a proxy told beyond addresses has been passed on: it need not be kept.
+    pub fn forget_tlvs(&self) {
+        if let Some(told) = self.seen.borrow_mut().as_mut().and_then(|seen| seen.told.as_mut()) {
+            told.tlvs = Tlvs::default();
+        }
     }
 
     /// Remembers something for the event.

@@ -17,12 +17,13 @@ use crate::conn::route::{self, Asked, Choice};
 use crate::conn::{admit, unless_cut};
 use crate::io::socket;
 use crate::rt::{self, Sock};
-use crate::tls::handshake::{self, Established, Failure};
+use crate::tls::handshake::{self, Established, Facts, Failure};
 use crate::tls::identity::Identity;
 use crate::tls::session::Session;
 use crate::tls::store::Coverage;
 use crate::wire::client_hello::Hello;
 use crate::wire::postgres;
+use crate::wire::proxy_header::{self, Ssl};
 use crate::worker::Core;
 
 /// What opening a connection gave.
@@ -36,6 +37,8 @@ pub struct Opened {
     pub postgres: bool,
     /// The protocol agreed on with the client.
     pub alpn: Option<Box<[u8]>>,
+    /// What targets are told of TLS with the client, where it ends here and they are.
+    pub tells: Option<Box<Ssl>>,
 }
 
 /// Chooses without reading anything.
@@ -50,14 +53,19 @@ pub fn at_once(core: &Core, live: &Live) -> Result<(), Ending> {
     Ok(())
 }
 
-/// Reads, chooses, and ends TLS where the chosen service does.
+/// Reads, chooses, and ends TLS where the chosen service does. `received` came behind a PROXY header.
 ///
 /// # Errors
 /// Why the connection goes no further; the client has been told in its own protocol.
-pub async fn open(core: &Rc<Core>, live: &Live, client: &Sock) -> Result<Opened, Ending> {
+pub async fn open(
+    core: &Rc<Core>,
+    live: &Live,
+    client: &Sock,
+    received: Box<[u8]>,
+) -> Result<Opened, Ending> {
     let listener = &live.listener;
     let Peeked { bytes, first, postgres } =
-        peek(core, live, client, listener.needs, listener.hello).await?;
+        peek(core, live, client, listener.needs, listener.hello, received).await?;
     let refuse = |step, cause| refuse(live, client, step, cause, postgres);
     let hello = match first {
         First::Hello(hello) => hello,
@@ -201,8 +209,31 @@ async fn terminate(
     Ok(Opened {
         prefix: Box::default(),
         session: Some(Box::new(session)),
+        tells: service.tells_tls.then(|| tells(live, &facts)),
         alpn: facts.alpn,
         postgres: false,
+    })
+}
+
+/// What targets are told of TLS with the client (PROXY protocol specification, section 2.2.6).
+fn tells(live: &Live, facts: &Facts) -> Box<Ssl> {
+    const NOT_VERIFIED: u32 = 1;
+    let leaf = facts.certificates.first();
+    let session = if facts.resumed {
+        proxy_header::CLIENT_CERT_SESS
+    } else {
+        proxy_header::CLIENT_CERT_SESS | proxy_header::CLIENT_CERT_CONN
+    };
+    let common_name = leaf.and_then(Identity::of).and_then(|identity| identity.subject_cn);
+    let common_name = common_name.filter(|name| name.len() <= limits::PROXY_NAME_BYTES_MAX);
+    let version = live.seen().as_deref().and_then(|seen| seen.version);
+    Box::new(Ssl {
+        client: proxy_header::CLIENT_SSL | leaf.map_or(0, |_| session),
+        // A certificate that is not valid never comes so far.
+        verify: leaf.map_or(NOT_VERIFIED, |_| 0),
+        version: version.map(|text| text.as_bytes().into()),
+        common_name: common_name.map(|name| name.into_bytes().into()),
+        ..Ssl::default()
     })
 }
 

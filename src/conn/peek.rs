@@ -38,7 +38,8 @@ pub enum First {
     Other(Cause),
 }
 
-/// Reads until the bytes tell what they are, or the deadline says that they do not.
+/// Reads until the bytes tell what they are, or the deadline says that they do not. `received` are the
+/// first of them.
 ///
 /// # Errors
 /// The client has gone, or took too long over something it had begun.
@@ -48,8 +49,12 @@ pub async fn peek(
     client: &Sock,
     needs: Needs,
     limit: Duration,
+    received: Box<[u8]>,
 ) -> Result<Peeked, Ending> {
-    let mut reading = Reading::new(needs);
+    let mut reading = Reading::new(needs, received);
+    if let Some(first) = reading.look(client) {
+        return Ok(reading.done(first));
+    }
     // It mostly came with the connection.
     if let Some(first) = reading.receive(core, client)? {
         return Ok(reading.done(first));
@@ -75,10 +80,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(needs: Needs) -> Self {
+    fn new(needs: Needs, received: Box<[u8]>) -> Self {
         Self {
             needs,
-            bytes: Vec::new(),
+            bytes: received.into(),
             hello: client_hello::Reader::default(),
             head: http_host::Reader::default(),
             postgres: false,
@@ -110,14 +115,22 @@ impl Reading {
             Err(_) => return ended(Cause::Reset),
         }
         drop(scratch);
+        Ok(self.look(client))
+    }
+
+    /// What the bytes so far are; `None` while they are not enough.
+    fn look(&mut self, client: &Sock) -> Option<First> {
+        if self.bytes.is_empty() {
+            return None;
+        }
         let first = match self.needs {
             Needs::Head => self.read_head(),
             Needs::Hello | Needs::Nothing => self.read_hello(client),
         };
         if first.is_none() && self.bytes.len() > limits::PREFIX_BYTES_MAX {
-            return Ok(Some(First::Other(Cause::TooLarge)));
+            return Some(First::Other(Cause::TooLarge));
         }
-        Ok(first)
+        first
     }
 
     fn read_head(&mut self) -> Option<First> {

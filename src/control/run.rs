@@ -93,10 +93,9 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     let mut changes = Changes { files, found };
     let path = options.config.clone();
     let admin = Admin::new(Arc::new(View::new(Arc::clone(&process))));
-    let mut served =
-        Served::first(path, checked, material, admin, (watch, lists), cpus.len())
-            .await
-            .map_err(|refusal| refusal.to_string())?;
+    let mut served = Served::first(path, checked, material, admin, (watch, lists), cpus.len())
+        .await
+        .map_err(|refusal| refusal.to_string())?;
     let (notices, mut inbox) = unbounded_channel();
     let mut cores = Cores::start(&cpus, pin, engine, Arc::clone(&process), notices)
         .map_err(|error| format!("a core cannot be started: {error}"))?;

@@ -196,6 +196,22 @@ codes! {
         "`admin.listen` is an IP address with a port that no service listens on, or the path of a \
          Unix socket."
         "\"127.0.0.1:9900\", \"[::1]:9900\", \"unix:/run/thalweg/admin.sock\""
+    HEADERS_FROM_NOBODY "E180" Error "PROXY headers from nobody"
+        "`proxyProtocol.accept` is Optional or Require, but `trusted` names nobody. A header says which \
+         address a client comes from, and access lists and limits believe it: whoever may send one can \
+         claim any address."
+        "\"proxyProtocol\": { \"accept\": \"Require\", \"trusted\": [ \"10.0.0.0/8\" ] }; [ \"0.0.0.0/0\", \"::/0\" ] if \
+         everybody is meant"
+    MIXED_HEADERS "E181" Error "services of an address take PROXY headers from others"
+        "Services that share an address differ in `proxyProtocol.accept` or `trusted`. A header comes \
+         before the name by which a service is chosen, so there is one answer for the address."
+        "Give all services of the address the same `accept` and `trusted`."
+    HEADER_KEY_IDLE "E182" Error "a key of the PROXY protocol that would have no effect"
+        "`trusted` without `accept`, or `tlvs` where no target is sent a header of version 2. It is \
+         refused because whoever wrote it relies on it: a header that is not taken goes to the target \
+         as if the client had sent it."
+        "{ \"accept\": \"Require\", \"trusted\": [ \"10.0.0.0/8\" ] }   { \"send\": \"V2\", \"tlvs\": [ \"Authority\" ] }"
+
     BAD_FILE "E150" Error "a file that the configuration names cannot be used"
         "A certificate, a private key, a list of certificate authorities or a revocation list is \
          missing, unreadable, not what it should be, or the key does not belong to the certificate. \
@@ -267,6 +283,10 @@ codes! {
         "The service does not route by name, so the patterns of its rules are not looked at. If its \
          rules have no other conditions, the targets of all of them are used in turn."
         "Remove `domain`, or give each name a service of its own."
+    EVERYBODY_TRUSTED "I180" Info "PROXY headers are taken from everybody"
+        "A network of all addresses is among `proxyProtocol.trusted`. Whoever can connect can say that \
+         they come from any address, and pass every list of addresses."
+        "Name the proxies in front of this one, unless only they can reach it."
     DUPLICATE_TARGET "I121" Info "the same target twice"
         "The service has this target more than once, and it gets a share of the connections for each."
         "Remove one, unless the double share is meant."

@@ -365,6 +365,14 @@ pub fn unacknowledged(fd: RawFd) -> usize {
     result.ok().and_then(|_| usize::try_from(queued).ok()).unwrap_or(0)
 }
 
+/// Bytes received that nobody has read (`SIOCINQ`); 0 where it cannot be asked.
+pub fn unread(fd: RawFd) -> usize {
+    let mut queued: libc::c_int = 0;
+    // SAFETY: FIONREAD (SIOCINQ) writes one int.
+    let result = check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut queued) });
+    result.ok().and_then(|_| usize::try_from(queued).ok()).unwrap_or(0)
+}
+
 /// True when the socket holds an error that nobody has taken yet: a reset came. (The TCP state is no
 /// answer: a socket that ended first and in order is in TCP_CLOSE too, with bytes still to read.)
 pub fn is_reset(fd: BorrowedFd<'_>) -> bool {

@@ -135,10 +135,11 @@ pub async fn accept(
     most: usize,
 ) -> Result<Established, Failure> {
     let connection = UnbufferedServerConnection::new(config).map_err(Failure::Tls)?;
-    shake(core, sock, connection, received, most).await
+    shake(core, sock, connection, received, most, Vec::new()).await
 }
 
-/// Shakes hands with a target, as a client that offers `alpn`.
+/// Shakes hands with a target, as a client that offers `alpn`. `before` is sent in clear before the
+/// hello, and together with it.
 ///
 /// # Errors
 /// A [`Failure`]; the target has been told.
@@ -148,11 +149,12 @@ pub async fn connect(
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     alpn: Option<&[u8]>,
+    before: Vec<u8>,
 ) -> Result<Established, Failure> {
     let alpn = alpn.map(<[u8]>::to_vec).into_iter().collect();
     let connection =
         UnbufferedClientConnection::new_with_alpn(config, name, alpn).map_err(Failure::Tls)?;
-    shake(core, sock, connection, Vec::new(), limits::HANDSHAKE_BYTES_MAX).await
+    shake(core, sock, connection, Vec::new(), limits::HANDSHAKE_BYTES_MAX, before).await
 }
 
 /// rustls is shown one record at a time, and none behind the end of the handshake: what it would make
@@ -163,8 +165,8 @@ async fn shake<H: Handshake>(
     mut connection: H,
     mut incoming: Vec<u8>,
     most: usize,
+    mut outgoing: Vec<u8>,
 ) -> Result<Established, Failure> {
-    let mut outgoing = Vec::new();
     let mut shown = 0;
     while !connection.is_done() {
         let bytes = incoming.get_mut(..shown).unwrap_or_default();

@@ -34,6 +34,7 @@ mod lifecycle;
 mod limits;
 mod panics;
 mod programs;
+mod proxy_protocol;
 mod readme;
 mod relay;
 mod reload;

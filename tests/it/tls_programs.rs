@@ -172,7 +172,7 @@ fn http(body: Vec<u8>) -> Backend {
 }
 
 /// HAProxy with this configuration behind the usual beginning.
-fn haproxy(port: u16, sections: &str) -> Server {
+pub fn haproxy(port: u16, sections: &str) -> Server {
     let dir = temp();
     let text = format!(
         "global\n  maxconn 200\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  \
@@ -196,7 +196,7 @@ fn tls_front(pki: &Pki, certificate: &str, backend: &Backend) -> Server {
 }
 
 /// nginx with these `server` blocks.
-fn nginx(port: u16, servers: &str) -> Server {
+pub fn nginx(port: u16, servers: &str) -> Server {
     let dir = temp();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Findings;
 use super::service::Compiled;
+use super::{Findings, proxy};
 use crate::config::checked::{CertificateCondition, Rule, Tls};
 use crate::config::pattern::{Kind, NameTable, Pattern};
 use crate::config::place::Place;
@@ -24,6 +24,7 @@ pub(super) fn check(services: &[Compiled], findings: &mut Findings<'_>) {
         // Of those that may not share the address each is looked at by itself.
         let size = if may_share(port) { port.len() } else { 1 };
         for port in port.chunks(size) {
+            proxy::agree(port, findings);
             fallbacks(port, findings);
             rules(port, findings);
         }

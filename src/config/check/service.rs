@@ -23,6 +23,8 @@ pub(super) struct Scope<'a, 'f> {
     pub(super) dir: &'a Path,
     pub(super) listeners: &'a Listeners<'a>,
     pub(super) tls: &'a TlsScope,
+    /// `proxyProtocol.send`.
+    pub(super) send: checked::SendHeader,
     pub(super) findings: &'a mut Findings<'f>,
 }
 
@@ -61,6 +63,7 @@ impl Scope<'_, '_> {
         let tls = self.tls(service);
         let (by_rule, places) = self.rules(service);
         let (targets, fallbacks) = self.fallbacks(service);
+        let proxy = self.proxy(service);
         let timeouts = self.timeouts(service);
         let on_removed = match service.on_removed {
             OnRemoved::Keep => checked::OnRemoved::Keep,
@@ -80,12 +83,14 @@ impl Scope<'_, '_> {
             by_name: service.sni.enabled,
             rules: by_rule,
             fallbacks: targets,
+            proxy,
             limits: checked::Limits { connections: service.limits.connections },
             timeouts,
             retries: service.retries,
             on_removed,
             document: Arc::from(""),
         };
+        self.tlvs_told(service, &spec);
         Some(Compiled { spec, at, places, fallbacks })
     }
 

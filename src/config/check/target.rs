@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 
 use super::service::Scope;
-use super::{Findings, file, key_pair, not_empty, rule};
+use super::{Findings, file, key_pair, not_empty, proxy, rule};
 use crate::config::checked::{self, Address, UpstreamTls};
 use crate::config::document;
 use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
@@ -30,6 +30,7 @@ pub(super) fn compile(
         None => endpoint(target, place, scope)?,
     };
     compiled.tls = tls?;
+    compiled.header = target.proxy_protocol.map_or(scope.send, proxy::send);
     Some(compiled)
 }
 
@@ -60,7 +61,8 @@ pub(super) fn template(
         pin_only: false,
         insecure: false,
     });
-    Some((checked::Target { port, tls, ..balanced }, secure))
+    let header = target.proxy_protocol.map_or(scope.send, proxy::send);
+    Some((checked::Target { port, tls, header, ..balanced }, secure))
 }
 
 /// Checks a name of SRV records.
@@ -147,6 +149,7 @@ fn balanced(
         weight: target.weight,
         backup: target.backup,
         max_connections: target.max_connections,
+        header: checked::SendHeader::Off,
     }
 }
 

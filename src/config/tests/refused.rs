@@ -22,8 +22,8 @@ fn one_fault_in_a_service() {
         (r#""clientAuth": "NEED""#, "E132", "clientAuth"),
         (r#""sni": { "enable": true }"#, "E101", "sni.enable"),
         (
-            r#""sni": { "forwardsTo": { "proxyProtocol": "V1" } }"#,
-            "E140",
+            r#""sni": { "forwardsTo": { "proxyProtocol": "V3" } }"#,
+            "E103",
             "sni.forwardsTo.proxyProtocol",
         ),
         (r#""tags": ["a", 1, 2]"#, "E102", "tags[1]"),
@@ -52,7 +52,6 @@ fn one_fault_in_a_service() {
         (r#""access": { "allow": [] }"#, "E140", "access"),
         (r#""acess": { "allow": [] }"#, "E101", "acess"),
         (r#""healthCheck": {}"#, "E140", "healthCheck"),
-        (r#""proxyProtocol": {}"#, "E140", "proxyProtocol"),
         (r#""port": 7000"#, "E105", "port"),
         (r#""rules": []"#, "E126", "rules"),
         (r#""rules": [{}]"#, "E126", "rules"),

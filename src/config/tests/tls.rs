@@ -195,7 +195,7 @@ fn faults_in_a_target() {
             r#""tls": true, "insecureSkipVerify": true, "caFile": "x", "pinOnly": true"#,
             &[("E139", "caFile"), ("E139", "pinOnly"), ("W122", "insecureSkipVerify")],
         ),
-        (r#""tls": true, "proxyProtocol": "V2""#, &[("E140", "proxyProtocol")]),
+        (r#""tls": true, "proxyProtocol": "V3""#, &[("E103", "proxyProtocol")]),
     ];
     for (members, expected) in table {
         let text = one(&format!("\"rules\": [{{\"targets\":[{{\"host\":\"db\",{members}}}]}}]"));
@@ -230,8 +230,8 @@ fn faults_in_a_fallback() {
     assert_eq!(sni(r#""forwardIfNoMatch": true"#), at("E104", "forwardsTo"));
     assert_eq!(sni(r#""forwardIfNoMatch": true, "forwardTo": {}"#), at("E101", "forwardTo"));
     assert_eq!(
-        sni(r#""forwardsTo": { "host": "a", "proxyProtocol": "V1" }"#),
-        at("E140", "forwardsTo.proxyProtocol")
+        sni(r#""forwardsTo": { "host": "a", "proxyProtocol": "v1" }"#),
+        at("E103", "forwardsTo.proxyProtocol")
     );
     for key in ["noMatch", "noName", "notRecognised", "silent"] {
         let fallback = |target: &str| sni(&format!("\"fallbacks\": {{ \"{key}\": {target} }}"));
@@ -239,8 +239,8 @@ fn faults_in_a_fallback() {
         assert_eq!(fallback("null"), []);
         assert_eq!(fallback("{}"), at("E104", &format!("fallbacks.{key}.host")));
         assert_eq!(
-            fallback(r#"{ "host": "a", "proxyProtocol": "V1" }"#),
-            at("E140", &format!("fallbacks.{key}.proxyProtocol"))
+            fallback(r#"{ "host": "a", "proxyProtocol": true }"#),
+            at("E102", &format!("fallbacks.{key}.proxyProtocol"))
         );
         assert_eq!(
             fallback(r#"{ "host": "127.0.0.1", "port": 7000 }"#),

@@ -72,7 +72,8 @@ impl Event {
             want(self.0[member].is_string(), &format!("{member} is a string"));
         }
         // On a port of several services, none was chosen before the name was known.
-        let unrouted = ["/hello/", "/route/"].iter().any(|step| self.reason().contains(step));
+        let unrouted =
+            ["/header/", "/hello/", "/route/"].iter().any(|step| self.reason().contains(step));
         let id = &self.0["@serviceId"];
         want(id.is_string() || (unrouted && id.is_null()), "@serviceId is a string");
         let timestamp = &self.0["@timestamp"];
