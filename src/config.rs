@@ -10,7 +10,9 @@ pub mod checked;
 pub mod document;
 pub mod found;
 pub mod limits;
+pub mod networks;
 pub mod pattern;
+pub mod size;
 pub mod snapshot;
 pub mod span;
 
@@ -107,7 +109,11 @@ pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material,
         Tls::Disabled | Tls::PassThrough => None,
     });
     let upstreams = checked.services.iter().flat_map(Service::upstreams);
-    Material::load(&checked.certificates, terminations, upstreams, before)
+    let (material, mut problems) =
+        Material::load(&checked.certificates, terminations, upstreams, before);
+    let networks = checked.services.iter().flat_map(Service::network_files);
+    let material = material.with_networks(networks, before, &mut problems);
+    (material, problems)
 }
 
 fn compile(text: &str, dir: &Path) -> (Option<Checked>, Vec<Diagnostic>) {

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod ending;
 pub mod live;
 pub mod open;
+pub mod pace;
 pub mod peek;
 pub mod pick;
 pub mod proxied;
@@ -29,6 +30,7 @@ use crate::config::snapshot::Needs;
 use crate::rt::{self, Sock};
 use crate::tls;
 use crate::worker::Core;
+use admit::turn_away::{Tongue, turn_away};
 use connect::Reached;
 use ending::{Cause, Ending, Step};
 use live::Live;
@@ -87,16 +89,21 @@ async fn opened(
         Some(accept) => proxied::header(core, live, client, accept).await?,
         None => None,
     };
+    // The service is certain: who may not connect is not read.
+    if !live.listener.is_shared()
+        && let Err(ending) = admit::service(live)
+    {
+        return Err(turn_away(core, live, client, Tongue::Unknown, ending).await);
+    }
     if live.listener.needs == Needs::Nothing {
         open::at_once(core, live)?;
-    } else {
-        if !live.listener.is_shared() {
-            admit::service(live)?;
+        if let Err(ending) = admit::service(live) {
+            return Err(turn_away(core, live, client, Tongue::Unknown, ending).await);
         }
+    } else {
         let received = opened.map(|opened| opened.prefix).unwrap_or_default();
         opened = Some(open_boxed(core, live, client, received).await?);
     }
-    admit::service(live)?;
     let service = live.service();
     let pool = service.pool(live.pool.get()).ok_or(Ending::us(Step::Route, Cause::NoMatch))?;
     let reached = connect::first_that_answers(core, live, pool, &mut opened).await;

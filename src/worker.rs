@@ -28,6 +28,7 @@ use crate::accept::{self, Switch};
 use crate::config::limits;
 use crate::config::snapshot::{Listener, ServiceState, Snapshot};
 use crate::conn::account::{self, EventBatch, EventSink};
+use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::live::Live;
 use crate::io::pipe::PipePool;
@@ -214,6 +215,10 @@ pub struct Core {
     pub pieces: RefCell<Vec<Range<usize>>>,
     /// TLS handshakes with clients under way.
     pub handshakes: Cell<usize>,
+    /// Clients that are being told why they were not admitted.
+    pub farewells: Cell<usize>,
+    /// Clients whose first bytes are not complete, by their source.
+    pub peeks: RefCell<HashMap<Source, u32>>,
     /// Pipes for splicing.
     pub pipes: Rc<PipePool>,
     /// The coarse clock, in ticks.
@@ -249,6 +254,8 @@ impl Core {
             sealing: RefCell::new(vec![0; limits::SEALING_BYTES].into_boxed_slice()),
             pieces: RefCell::default(),
             handshakes: Cell::new(0),
+            farewells: Cell::new(0),
+            peeks: RefCell::default(),
             pipes: PipePool::new(process.pipes_per_core),
             now: Cell::new(0),
             reserve: RefCell::new(system::reserve_descriptor()),

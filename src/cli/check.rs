@@ -15,6 +15,10 @@ use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
 use crate::tls::store::{Coverage, Entry, Store};
 
+mod admission;
+
+use admission::AccessRow;
+
 /// Checks a file. Returns the exit code: 0 for a good one, 1 if it has errors.
 pub fn run(file: &Path, json: bool) -> u8 {
     let loaded = config::load(file);
@@ -70,6 +74,10 @@ struct Row {
     by_name: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy_protocol: Option<HeaderRow>,
+    access: Option<AccessRow>,
+    /// In words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<String>,
     rules: Vec<RuleRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fallbacks: Vec<FallbackRow>,
@@ -173,6 +181,8 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         if let ([rule], []) = (&*row.rules, &*row.fallbacks)
             && !row.by_name
             && rule.conditions.is_empty()
+            && row.access.is_none()
+            && row.limits.is_empty()
         {
             let balancing = match rule.balancing {
                 "RoundRobin" => String::new(),
@@ -182,6 +192,12 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             continue;
         }
         writeln!(out, "{head}")?;
+        if let Some(access) = &row.access {
+            writeln!(out, "      access: {}", visible(&access.words()))?;
+        }
+        if !row.limits.is_empty() {
+            writeln!(out, "      limits: {}", row.limits.join(", "))?;
+        }
         for rule in &row.rules {
             let mut what = vec![rule.read_as.clone()];
             what.extend(rule.conditions.iter().cloned());
@@ -309,6 +325,8 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
             alpn: alpn.iter().map(ToString::to_string).collect(),
             by_name: service.by_name,
             proxy_protocol: HeaderRow::of(service),
+            access: AccessRow::new(service, &loaded.material.networks),
+            limits: admission::limits(&service.limits),
             rules: service
                 .rules
                 .iter()
@@ -484,6 +502,32 @@ mod tests {
         assert_eq!(service["rules"][0]["kind"], "exact");
         assert_eq!(service["rules"][1]["readAs"], "regex ^(?:.*b.*)$");
         assert_eq!(service["fallbacks"][2]["when"], "silent");
+    }
+
+    #[test]
+    fn who_may_connect_is_shown_as_it_was_read() {
+        let (human, machine) = output(
+            r#"{ "services": [ { "id": "a", "port": 7000, "rules": [ { "targets": [ { "host": "db" } ] } ],
+                "access": { "allow": [ "10.0.0.0/8", "::1" ], "denyFile": "deny.txt" },
+                "limits": { "connections": 9, "connectionsPerSource": 2, "exempt": [ "10.1.0.0/16" ],
+                  "connectionRate": { "count": 20, "per": "1m", "burst": 5 },
+                  "bytesPerSecond": { "service": "1MiB", "connection": "64KiB" } } } ] }"#,
+        );
+        let expected = [
+            "c.json: good, 1 service, 0 warnings",
+            "  0.0.0.0:7000  a  tls Disabled",
+            "      access: deny 0 networks, with those of /deny.txt; allow 2 networks; deny others",
+            "      limits: at most 9 connections, 2 of a source, 20 new ones of a source in 1m, 5 at \
+             once, 1 network exempt, 1MiB/s each way, 64KiB/s each way of a connection",
+            "      any name, or none -> db:8080",
+            "",
+        ];
+        assert_eq!(human, expected.join("\n"));
+        let access = &machine["services"][0]["access"];
+        assert_eq!(access["others"], "Deny");
+        assert_eq!(access["allow"], serde_json::json!({ "networks": 2 }));
+        assert_eq!(access["deny"]["file"], "/deny.txt");
+        assert_eq!(machine["services"][0]["limits"][1], "2 of a source");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::diagnostics::{
     visible,
 };
 
+mod access;
 mod admin;
 mod discovery;
 mod listen;

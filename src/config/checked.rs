@@ -6,14 +6,15 @@
 //! Nothing here can be wrong any more: a field that could hold a bad value has a type that cannot.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::found::Source;
+use super::networks::Networks;
 use super::pattern::Pattern;
 
 /// A whole configuration file that passed.
@@ -128,6 +129,8 @@ pub struct Service {
     pub fallbacks: Fallbacks,
     /// The PROXY protocol.
     pub proxy: ProxyProtocol,
+    /// Who may connect; `None`: everybody.
+    pub access: Option<Access>,
     /// Limits on the service.
     pub limits: Limits,
     /// Time limits.
@@ -160,6 +163,14 @@ impl Service {
             std::iter::once(&discovery.secure).chain(discovery.source.endpoint_tls())
         });
         self.targets().filter_map(|target| target.tls.as_ref()).chain(of_lists)
+    }
+}
+
+impl Service {
+    /// The files of networks that it names.
+    pub fn network_files(&self) -> impl Iterator<Item = &Path> {
+        let lists = self.access.iter().flat_map(|access| [&access.allow, &access.deny]);
+        lists.filter_map(|sources| sources.file.as_deref())
     }
 }
 
@@ -301,11 +312,52 @@ impl Default for Tlvs {
     }
 }
 
-/// `limits` of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// `access` of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// `allow` and `allowFile`.
+    pub allow: Sources,
+    /// `deny` and `denyFile`; they win.
+    pub deny: Sources,
+    /// Whether everybody else may connect: `default`, or what follows from the lists.
+    pub others: bool,
+}
+
+/// A list of networks and a file of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sources {
+    /// Those in the configuration.
+    pub networks: Arc<Networks>,
+    /// The absolute path of the file of the others.
+    pub file: Option<PathBuf>,
+}
+
+/// `limits` of a service. `None`: no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// Concurrent connections over all cores; `None`: only the process limit holds.
+    /// Concurrent connections over all cores.
     pub connections: Option<NonZeroU32>,
+    /// Concurrent connections of one source over all cores.
+    pub connections_per_source: Option<NonZeroU32>,
+    /// How often a source may connect.
+    pub connection_rate: Option<ConnectionRate>,
+    /// Sources for which neither of the two holds.
+    pub exempt: Arc<Networks>,
+    /// Bytes per second in each direction, of the service over all cores.
+    pub bandwidth: Option<NonZeroU64>,
+    /// Of each connection.
+    pub bandwidth_of_each: Option<NonZeroU64>,
+}
+
+/// `limits.connectionRate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionRate {
+    /// `count`.
+    pub count: NonZeroU32,
+    /// `per`, not zero.
+    pub per: Duration,
+    /// `burst`.
+    pub burst: NonZeroU32,
 }
 
 /// `timeouts` of a service. `None` where the document says `null`: no limit.
@@ -321,8 +373,10 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
     /// Without a byte after one side has ended its direction.
     pub half_closed: Option<Duration>,
-    /// From accept to the end, whatever moves.
+    /// From accept to the end at the latest, whatever moves.
     pub lifetime: Option<Duration>,
+    /// How much earlier the end may be; at most the lifetime.
+    pub lifetime_jitter: Duration,
 }
 
 /// `onRemoved`.

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 mod proxy;
 
 pub use self::sources::{Discovery, Resolver};
+pub use super::size::Size;
 pub use super::span::Span;
-pub use super::values::{ClientAuth, Cores, OnRemoved, TlsMode};
+pub use super::values::{BytesPerSecond, ClientAuth, Cores, Jitter, OnRemoved, TlsMode};
 use super::{limits, values};
 pub use proxy::{AcceptHeader, ProxyProtocol, SendHeader, Tlv};
 
@@ -183,6 +184,9 @@ pub struct Service {
     pub metadata: BTreeMap<String, String>,
     /// How a target is chosen.
     pub load_balancing: LoadBalancing,
+    /// Who may connect. Without it everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Limits on the service.
     pub limits: Limits,
     /// Time limits: numbers with a unit, as `250ms`, `3s`, `5m`, `1h30m`, `1d`.
@@ -424,12 +428,79 @@ pub enum LoadBalancing {
     First,
 }
 
+/// Who may connect, by the client's address. Networks are written as in `rules[].sources`. `deny` wins
+/// over `allow`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1))]
+pub struct Access {
+    /// Networks that may connect. An empty list: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// A file of further networks that may connect: one a line, `#` begins a comment. It is watched;
+    /// one that is broken or empty is reported, and what was read before stays in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_file: Option<PathBuf>,
+    /// Networks that may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+    /// A file of further networks that may not; as `allowFile`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny_file: Option<PathBuf>,
+    /// What holds for everybody else. Left out: `Deny` where there is an `allow` or `allowFile`,
+    /// `Allow` otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<AccessDefault>,
+}
+
+/// What holds for those that no list names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AccessDefault {
+    /// They may connect.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
 /// Limits on a service.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// Most connections at one time, over all cores; null: only the process limit holds.
     pub connections: Option<NonZeroU32>,
+    /// Most connections of one source at one time, over all cores. A source is an IPv4 address, or the
+    /// first 64 bits of an IPv6 address.
+    pub connections_per_source: Option<NonZeroU32>,
+    /// How often a source may connect.
+    pub connection_rate: Option<ConnectionRate>,
+    /// Networks for which neither `connectionsPerSource` nor `connectionRate` holds.
+    pub exempt: Option<Vec<String>>,
+    /// Most bytes in a second, in each direction: a size is for the whole service, over all cores.
+    pub bytes_per_second: Option<BytesPerSecond>,
+}
+
+/// How often a source may connect: `count` times in `per`, evenly, and `burst` times at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("required" = ["count"]))]
+pub struct ConnectionRate {
+    /// How many connections, in the long run …
+    #[schemars(with = "NonZeroU32")]
+    pub count: Option<NonZeroU32>,
+    /// … in this time.
+    pub per: Span,
+    /// How many at once, after a rest; left out: `count`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
+    /// Further networks for which neither this nor `connectionsPerSource` holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exempt: Option<Vec<String>>,
+}
+
+impl Default for ConnectionRate {
+    fn default() -> Self {
+        Self { count: None, per: Span(limits::RATE_PER_DEFAULT), burst: None, exempt: None }
+    }
 }
 
 /// Time limits of a service. Where null is allowed it means: no limit.
@@ -448,6 +519,9 @@ pub struct Timeouts {
     pub half_closed: Option<Span>,
     /// From accept to the end, whatever moves.
     pub lifetime: Option<Span>,
+    /// How much earlier than `lifetime` a connection may end, so that those which began together do
+    /// not end together: a share, as `10%`, or a duration. Each draws its own.
+    pub lifetime_jitter: Jitter,
 }
 
 impl Default for Timeouts {
@@ -459,6 +533,7 @@ impl Default for Timeouts {
             idle: Some(Span(limits::IDLE_DEFAULT)),
             half_closed: Some(Span(limits::HALF_CLOSED_DEFAULT)),
             lifetime: None,
+            lifetime_jitter: Jitter::default(),
         }
     }
 }

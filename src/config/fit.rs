@@ -8,6 +8,7 @@ use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
+use super::size::Size;
 use super::span::Span;
 use super::tree::{Node, Value};
 
@@ -20,21 +21,30 @@ pub(super) enum Fault {
     WrongType { found: String, expected: String },
     BadValue { found: String, expected: String },
     BadDuration { message: String, bare: Option<String> },
+    BadSize { message: String, bare: Option<String> },
     Other { message: String },
 }
 
 impl Fault {
-    /// The same fault, found inside of a duration.
-    fn of_duration(self) -> Self {
+    /// The same fault, found inside of a duration or a size.
+    fn of_quantity(self, kind: fn(String, Option<String>) -> Self) -> Self {
         match self {
             Self::WrongType { found, expected } => {
                 let bare = found.strip_prefix("integer `").and_then(|n| n.strip_suffix('`'));
                 let bare = bare.map(str::to_owned);
-                Self::BadDuration { message: format!("expected {expected}, found {found}"), bare }
+                kind(format!("expected {expected}, found {found}"), bare)
             }
-            Self::Other { message } => Self::BadDuration { message, bare: None },
+            Self::Other { message } => kind(message, None),
             fault => fault,
         }
+    }
+
+    fn bad_duration(message: String, bare: Option<String>) -> Self {
+        Self::BadDuration { message, bare }
+    }
+
+    fn bad_size(message: String, bare: Option<String>) -> Self {
+        Self::BadSize { message, bare }
     }
 }
 
@@ -148,7 +158,11 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         let result = visitor.visit_newtype_struct(self);
-        if name == Span::NAME { result.map_err(Fault::of_duration) } else { result }
+        match name {
+            Span::NAME => result.map_err(|fault| fault.of_quantity(Fault::bad_duration)),
+            Size::NAME => result.map_err(|fault| fault.of_quantity(Fault::bad_size)),
+            _ => result,
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

@@ -20,6 +20,15 @@ pub const HALF_CLOSED_DEFAULT: Duration = Duration::from_secs(60);
 pub const RETRIES_DEFAULT: u32 = 1;
 /// Most `retries` a service may ask for: each may cost a whole connect deadline.
 pub const RETRIES_MAX: u32 = 16;
+/// `timeouts.lifetimeJitter`, in percent of the lifetime: a thousand connections that began in the same
+/// second and live for an hour end over six minutes.
+pub const LIFETIME_JITTER_DEFAULT: u8 = 10;
+/// `limits.connectionRate.per`.
+pub const RATE_PER_DEFAULT: Duration = Duration::from_secs(1);
+/// Least `limits.bytesPerSecond`: whoever writes less has forgotten a unit.
+pub const BANDWIDTH_MIN: u64 = 1 << 10;
+/// Most `limits.bytesPerSecond`: beyond it the costs of bytes are below the nanosecond of the clock.
+pub const BANDWIDTH_MAX: u64 = 1 << 40;
 /// Longest duration a configuration may name; longer is a typing error, and fits every clock here.
 pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -36,6 +45,33 @@ pub const NESTING_MAX: usize = 127;
 pub const HOST_BYTES_MAX: usize = 253;
 /// Longest path of a Unix socket: `sun_path` with its closing NUL.
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
+
+// ---- who may connect --------------------------------------------------------------------------
+
+/// Largest file of networks read, in bytes: room for more than 3,000,000 networks.
+pub const NETWORK_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Faulty lines told of one file of networks; more say nothing new.
+pub const NETWORK_FAULTS_MAX: usize = 20;
+/// Networks written into the configuration itself before a warning: the event of each connection has
+/// the whole document of its service.
+pub const NETWORKS_INLINE_MAX: usize = 1000;
+/// Parts of a service's table of sources, each under a lock of its own that is held for the time of a
+/// look: cores meet at one in 256 unless the same source comes to both.
+pub const SOURCE_SHARDS: usize = 256;
+/// Sources whose rate is remembered, of each service that limits it: 1 MiB, and no more for a million
+/// sources.
+pub const SOURCE_RATES: usize = 65_536;
+/// Places of which any can hold a given source: what is found is found in one or two cache lines.
+pub const SOURCE_WAYS: usize = 8;
+/// Clients of one listener, over all cores, whose first bytes are not complete; each holds some 3 KiB and
+/// at most a hello of 64 KiB. Beyond it new ones are refused.
+pub const PEEKS_MAX: u32 = 16_384;
+/// Of them those of one source on one core. A load balancer or a NAT in front is one source: a thousand
+/// is one second of 1,000 connections a second whose hello takes a second.
+pub const PEEKS_PER_SOURCE_MAX: u32 = 1024;
+/// Clients of one core that are told in TLS, or in their protocol, why they were not admitted, at a
+/// time; the others are reset at once.
+pub const FAREWELLS_MAX: usize = 256;
 
 // ---- sockets ----------------------------------------------------------------------------------
 
@@ -88,6 +124,16 @@ pub const FLUSH_STALL: Duration = Duration::from_secs(5);
 pub const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// First and longest pause between two looks at what is still unacknowledged.
 pub const FLUSH_POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+// ---- bandwidth --------------------------------------------------------------------------------
+
+/// How much of a bandwidth may be saved up and used at once: a tenth of a second's …
+pub const BANDWIDTH_BURST: Duration = Duration::from_millis(100);
+/// … but so many bytes at least (or one second's), so that a slow limit does not chop small messages.
+pub const BANDWIDTH_BURST_MIN: u64 = 16 << 10;
+/// Bytes a direction may move for one turn at a limit, within these; 1/256 s of the bandwidth between
+/// them. Smaller turns share a service among its connections more evenly, larger ones cost less.
+pub const BANDWIDTH_TURN: (u64, u64) = (16 << 10, 256 << 10);
 
 // ---- choosing a target ------------------------------------------------------------------------
 

@@ -33,9 +33,7 @@ const TOP: Keys = &[
     ("tunnel", Null),
     ("endpoints", Null),
 ];
-const SERVICE: Keys = &[("access", Null), ("healthCheck", Null)];
-const LIMITS: Keys =
-    &[("connectionsPerSource", Null), ("connectionRate", Null), ("bytesPerSecond", Null)];
+const SERVICE: Keys = &[("healthCheck", Null)];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.
@@ -43,7 +41,6 @@ pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
     let keys = match known {
         k if k.contains(&"services") => TOP,
         k if k.contains(&"rules") => SERVICE,
-        k if k.contains(&"connections") => LIMITS,
         _ => &[],
     };
     keys.iter().map(|(key, _)| *key)
@@ -57,9 +54,6 @@ pub(super) fn take_top(root: &mut Node, found: &mut Vec<Diagnostic>) {
 /// Takes the reserved keys of a service out.
 pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
     take(service, SERVICE, place, found);
-    inside(service, "limits", |limits| {
-        take(limits, LIMITS, &place.key("limits"), found);
-    });
 }
 
 /// Takes the reserved keys of one object out and reports those that ask for something.
@@ -92,14 +86,5 @@ fn report(key: &str, place: &Place<'_>) -> Diagnostic {
         let message = format!("`{key}` is known but not in this release");
         Diagnostic::new(&NOT_IN_RELEASE, place, message)
             .hint("remove it: leaving it without effect would serve something else than it says")
-    }
-}
-
-/// Does something with a member, if it is there.
-fn inside(node: &mut Node, key: &str, act: impl FnOnce(&mut Node)) {
-    if let Value::Object(members) = &mut node.value
-        && let Some((_, member)) = members.iter_mut().find(|(k, _)| k == key)
-    {
-        act(member);
     }
 }

@@ -10,9 +10,9 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::ServerName;
@@ -24,6 +24,9 @@ use super::checked::{self, Address, Balancing, SendHeader, Termination, Tls};
 use super::found::{self, Found};
 use super::limits;
 use super::pattern::{Kind, NameTable};
+use crate::conn::admit::Admission;
+use crate::conn::admit::sources::Sources;
+use crate::conn::pace::{Bandwidth, Bandwidths, Buckets};
 use crate::conn::pick;
 use crate::io::socket::Destination;
 use crate::tls::material::{self, Material};
@@ -91,6 +94,8 @@ pub struct Listener {
     pub rules: Box<[RuleRef]>,
     /// Their patterns.
     pub names: NameTable,
+    /// Clients whose first bytes are not complete.
+    pub peeks: Waiting,
 }
 
 /// What has to be read before a rule can be chosen.
@@ -131,6 +136,7 @@ impl Listener {
             hello: services.iter().map(|service| service.spec.timeouts.hello).max()?,
             names: NameTable::new(patterns),
             rules: rules.into(),
+            peeks: Waiting::default(),
             first: Arc::clone(first),
             more: more.into(),
         })
@@ -184,6 +190,10 @@ pub struct Service {
     pub fallbacks: Fallbacks,
     /// Targets are told about TLS with the client.
     pub tells_tls: bool,
+    /// Who may connect and how often; `None`: everybody and always.
+    pub admission: Option<Box<Admission>>,
+    /// How fast; `None`: as fast as it goes.
+    pub bandwidths: Option<Box<Bandwidths>>,
     /// What outlives a reload.
     pub state: Arc<ServiceState>,
     /// Limits in ticks, ready for the sweep.
@@ -234,6 +244,8 @@ pub struct Ticks {
     pub half_closed: u32,
     /// See [`checked::Timeouts::lifetime`].
     pub lifetime: u32,
+    /// See [`checked::Timeouts::lifetime_jitter`].
+    pub lifetime_jitter: u32,
 }
 
 /// Serialised JSON that every event of a service shares.
@@ -248,6 +260,8 @@ pub struct EventParts {
 pub struct ServiceState {
     /// Live connections over all cores; only kept while a limit asks for it.
     pub live: AtomicU32,
+    /// Those of each source, and how often it came; made when a limit first asks for it.
+    pub sources: OnceLock<Sources>,
 }
 
 /// The targets of one rule, or of one fallback.
@@ -277,11 +291,11 @@ pub struct Waiting(AtomicU32);
 pub struct Place<'a>(&'a Waiting);
 
 impl Waiting {
-    /// A place, unless [`limits::QUEUE_MAX`] wait already.
-    pub fn take(&self) -> Option<Place<'_>> {
+    /// A place, unless so many wait already.
+    pub fn take(&self, most: u32) -> Option<Place<'_>> {
         let place = Place(self);
         let before = self.0.fetch_add(1, Ordering::Relaxed);
-        (before < limits::QUEUE_MAX).then_some(place)
+        (before < most).then_some(place)
     }
 }
 
@@ -426,6 +440,8 @@ pub struct Kept {
     targets: HashMap<(Arc<str>, String), Arc<TargetState>>,
     turns: HashMap<(Arc<str>, usize), Arc<AtomicUsize>>,
     tickets: HashMap<Arc<str>, Tickets>,
+    /// What was taken of a bandwidth, by the service's id and its limit.
+    buckets: HashMap<(Arc<str>, u64), Arc<Buckets>>,
     names: HashMap<Arc<str>, Arc<Name>>,
 }
 
@@ -480,6 +496,12 @@ impl Kept {
     ) -> Result<Service, Problem> {
         let state = before.services.get(&spec.id).cloned().unwrap_or_default();
         self.services.insert(Arc::clone(&spec.id), Arc::clone(&state));
+        let admission = Admission::of(spec, &material.networks)
+            .map_err(|path| Problem::error(&path, "this file of networks has not been read"))?;
+        if admission.as_ref().is_some_and(|admission| admission.counts_sources()) {
+            state.sources.get_or_init(|| Sources::new(Instant::now()));
+        }
+        let bandwidths = self.bandwidths(before, spec);
         let mut pools = Vec::with_capacity(spec.rules.len());
         for rule in &spec.rules {
             let index = pools.len();
@@ -516,8 +538,21 @@ impl Kept {
             tells_tls: spec.proxy.tlvs.ssl
                 && spec.targets().any(|target| target.header == SendHeader::V2),
             spec: spec.clone(),
+            admission,
+            bandwidths,
             state,
         })
+    }
+
+    fn bandwidths(&mut self, before: &Self, spec: &checked::Service) -> Option<Box<Bandwidths>> {
+        let whole = spec.limits.bandwidth.map(|rate| {
+            let key = (Arc::clone(&spec.id), rate.get());
+            let buckets = before.buckets.get(&key).cloned().unwrap_or_default();
+            self.buckets.insert(key, Arc::clone(&buckets));
+            (Bandwidth::new(rate.get()), buckets)
+        });
+        let of_each = spec.limits.bandwidth_of_each.map(|rate| Bandwidth::new(rate.get()));
+        (whole.is_some() || of_each.is_some()).then(|| Box::new(Bandwidths { whole, of_each }))
     }
 
     fn pool(
@@ -665,7 +700,22 @@ impl Ticks {
             idle,
             half_closed: idle.min(ticks(timeouts.half_closed)),
             lifetime: ticks(timeouts.lifetime),
+            lifetime_jitter: match timeouts.lifetime_jitter {
+                Duration::ZERO => 0,
+                jitter => ticks(Some(jitter)),
+            },
         }
+    }
+
+    /// The tick at which a connection that begins now has lived long enough. `random` says how much of
+    /// the jitter is its own.
+    pub fn end_of_life(&self, now: u32, random: u64) -> u32 {
+        if self.lifetime == u32::MAX {
+            return u32::MAX;
+        }
+        let earlier = random % (u64::from(self.lifetime_jitter) + 1);
+        let earlier = u32::try_from(earlier).unwrap_or(0);
+        now.saturating_add(self.lifetime.saturating_sub(earlier).max(1))
     }
 }
 

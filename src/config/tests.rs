@@ -13,6 +13,7 @@ use super::{Loaded, load, load_text};
 use crate::diagnostics::{Diagnostic, Severity, lookup};
 
 mod accepted;
+mod admission;
 mod names;
 mod ports;
 mod proxy;

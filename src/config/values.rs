@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::limits;
+use super::size::Size;
 use super::span::Span;
 
 /// The default of `enabled`.
@@ -232,5 +233,147 @@ impl<'de> Visitor<'de> for OnRemovedVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<OnRemoved, A::Error> {
         CloseAfter::deserialize(MapAccessDeserializer::new(members)).map(OnRemoved::CloseAfter)
+    }
+}
+
+/// `limits.bytesPerSecond`, each in each direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BytesPerSecond {
+    /// Of the whole service.
+    Service(Size),
+    /// Of the parts that are named.
+    Parts(BandwidthParts),
+}
+
+/// The object form of [`BytesPerSecond`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1))]
+pub struct BandwidthParts {
+    /// Of all connections of the service together, over all cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Size>,
+    /// Of each connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Size>,
+}
+
+impl BytesPerSecond {
+    /// Its parts.
+    pub fn parts(self) -> BandwidthParts {
+        match self {
+            Self::Service(size) => BandwidthParts { service: Some(size), connection: None },
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BytesPerSecond {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(Size::NAME, BytesPerSecondVisitor)
+    }
+}
+
+/// Reads [`BytesPerSecond`] in either of its shapes.
+struct BytesPerSecondVisitor;
+
+impl<'de> Visitor<'de> for BytesPerSecondVisitor {
+    type Value = BytesPerSecond;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size with a unit, or { \"service\": \"100MiB\", \"connection\": \"1MiB\" }")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        inner: D,
+    ) -> Result<BytesPerSecond, D::Error> {
+        inner.deserialize_any(self)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<BytesPerSecond, E> {
+        let size = Size::parse(text).map_err(|why| E::custom(format_args!("`{text}` {why}")))?;
+        Ok(BytesPerSecond::Service(size))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<BytesPerSecond, A::Error> {
+        BandwidthParts::deserialize(MapAccessDeserializer::new(members)).map(BytesPerSecond::Parts)
+    }
+}
+
+/// `timeouts.lifetimeJitter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jitter {
+    /// So many hundredths of the lifetime.
+    Percent(u8),
+    /// This long.
+    Span(Span),
+}
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Self::Percent(limits::LIFETIME_JITTER_DEFAULT)
+    }
+}
+
+impl Serialize for Jitter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+            Self::Span(span) => span.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Jitter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(Span::NAME, JitterVisitor)
+    }
+}
+
+/// Reads [`Jitter`] in either of its spellings.
+struct JitterVisitor;
+
+impl<'de> Visitor<'de> for JitterVisitor {
+    type Value = Jitter;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a share, as `10%`, or a duration with a unit")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<Jitter, D::Error> {
+        inner.deserialize_str(self)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Jitter, E> {
+        let why = match text.strip_suffix('%') {
+            Some(number) => match number.parse() {
+                Ok(percent @ 0..=100) if !number.starts_with('+') => {
+                    return Ok(Jitter::Percent(percent));
+                }
+                _ => "is not a share from 0% to 100%".to_owned(),
+            },
+            None => match Span::parse(text) {
+                Ok(span) => return Ok(Jitter::Span(span)),
+                Err(why) => why,
+            },
+        };
+        Err(E::custom(format_args!("`{text}` {why}")))
+    }
+}
+
+impl JsonSchema for Jitter {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Jitter".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "pattern": "^([0-9]|[1-9][0-9]|100)%$" },
+                generator.subschema_for::<Span>()
+            ]
+        })
     }
 }

@@ -115,7 +115,7 @@ fn wait_for_room<'a>(
         }
     };
     Box::pin(async move {
-        let _place = pool.waiting.take().ok_or(full)?;
+        let _place = pool.waiting.take(limits::QUEUE_MAX).ok_or(full)?;
         let waited = unless_cut(live, Step::Connect, rt::within(limit, waiting)).await?;
         waited.unwrap_or(Err(full))
     })

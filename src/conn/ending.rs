@@ -160,6 +160,20 @@ causes! {
     Descriptors "descriptors" "out of file descriptors"
         "The process reached its limit of open files. Raise LimitNOFILE (systemd) or `ulimit -n`: \
          two descriptors a connection are needed.";
+    Denied "denied" "the client's address may not connect"
+        "`access` of the service: the address is in a network of `deny` or `denyFile`, or in none of \
+         `allow` and `allowFile`. `thalweg check` says how the lists were read.";
+    SourceLimit "source-limit" "the client's address has all the connections it may have"
+        "`limits.connectionsPerSource` of the service; IPv6 addresses count by their first 64 bits. At the \
+         step `hello` it is a fixed bound: too many connections of one address had not said yet where \
+         they want to go. Networks that share an address, or a load balancer in front, can be named in \
+         `limits.exempt`.";
+    SourceRate "source-rate" "the client's address connects too often"
+        "`limits.connectionRate` of the service; IPv6 addresses count by their first 64 bits. Networks that \
+         share an address, or a load balancer in front, can be named in its `exempt`.";
+    HelloLimit "hello-limit" "too many clients have not said where they want to go"
+        "More clients of this listener had not finished their TLS hello or request head than there may \
+         be: somebody opens connections to hold them. A shorter `timeouts.hello` lets go of them sooner.";
     Limit "limit" "the service's limit of connections is reached"
         "`limits.connections` of the service. Raise it, or find out who holds the connections.";
     Full "full" "the process's limit of connections is reached"
@@ -173,7 +187,8 @@ causes! {
     HalfClosed "half-closed" "the other side did not finish after one had"
         "One side had ended its stream, and the other sent nothing for `timeouts.halfClosed`.";
     Lifetime "lifetime" "the connection reached its lifetime"
-        "`timeouts.lifetime` of the service.";
+        "`timeouts.lifetime` of the service, less a part of `timeouts.lifetimeJitter`, so that connections \
+         which began together do not end together.";
     Dead "dead" "the peer vanished without a word"
         "Keepalive probes or sent bytes were not acknowledged in time (or the network answered \
          that the host is gone).";

@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::config::limits;
 use crate::config::snapshot::{Service, ServiceState, Target};
 use crate::conn::ending::Cause;
+use crate::conn::pick;
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
 use crate::wire::proxy_header::{Header, Tlvs};
@@ -47,7 +48,8 @@ pub struct Live {
     seen: RefCell<Option<Box<Seen>>>,
     /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
     flags: Cell<u8>,
-    /// Directions in which bytes wait for a receiver.
+    /// Directions in which bytes wait for a receiver, and, in the upper half, those that are held back
+    /// by a limit on bandwidth.
     stuck: Cell<u8>,
     last: Cell<u32>,
     /// When its peers were last looked at, in ticks.
@@ -80,6 +82,14 @@ pub struct Seen {
 
 const NONE: RawFd = -1;
 
+/// One direction that is held back, in [`Live::stuck`].
+const HELD_BACK: u8 = 16;
+
+/// A number for what shall not happen to all connections at once.
+fn spread(core: &Core, sequence: u64) -> u64 {
+    pick::scramble(sequence ^ (core.index as u64) << 40 ^ u64::from(core.process.boot) << 8)
+}
+
 impl Live {
     /// At least one direction was spliced.
     pub const SPLICED: u8 = 1;
@@ -101,9 +111,10 @@ impl Live {
     /// A connection just accepted.
     pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
         let now = core.now.get();
+        let sequence = core.next_sequence();
         Self {
             key: Cell::new(usize::MAX),
-            sequence: core.next_sequence(),
+            sequence,
             listener: ListenerRef::clone(listener),
             service: Cell::new(0),
             pool: Cell::new(u32::MAX),
@@ -119,7 +130,7 @@ impl Live {
             stuck: Cell::new(0),
             last: Cell::new(now),
             looked: Cell::new(now),
-            close_at: Cell::new(now.saturating_add(listener.first.ticks.lifetime)),
+            close_at: Cell::new(listener.first.ticks.end_of_life(now, spread(core, sequence))),
             removed: Cell::new(false),
             cut: Cell::new(None),
             waker: RefCell::new(None),
@@ -143,8 +154,9 @@ impl Live {
         if !self.has(Self::ROUTED) {
             self.set(Self::ROUTED);
             self.service.set(service);
-            let lifetime = self.service().ticks.lifetime;
-            self.close_at.set(core.now.get().saturating_add(lifetime));
+            let ticks = &self.service().ticks;
+            let spread = spread(core, self.sequence);
+            self.close_at.set(ticks.end_of_life(core.now.get(), spread));
             let removed = self.seen.borrow().as_ref().map(|seen| seen.removed.clone());
             for (state, tick) in removed.into_iter().flatten() {
                 if self.belongs_to(&state) {
@@ -285,6 +297,12 @@ impl Live {
         self.stuck.set(if waits { stuck + 1 } else { stuck.saturating_sub(1) });
     }
 
+    /// A direction waits for its turn at a limit on bandwidth (`true`) or waits no more.
+    pub fn held_back(&self, waits: bool) {
+        let stuck = self.stuck.get();
+        self.stuck.set(if waits { stuck + HELD_BACK } else { stuck.saturating_sub(HELD_BACK) });
+    }
+
     /// Asks the task to end, for this cause; the first cause stands.
     pub fn cut(&self, cause: Cause) {
         if self.cut.get().is_none() {
@@ -329,12 +347,17 @@ impl Live {
     pub fn sweep(&self, now: u32) {
         let half_closed = self.has(Self::HALF_CLOSED);
         let ticks = &self.service().ticks;
+        let stuck = self.stuck.get() % HELD_BACK;
+        if self.stuck.get() >= HELD_BACK {
+            // It is we who let it wait.
+            self.last.set(now);
+        }
         let limit = if half_closed { ticks.half_closed } else { ticks.idle };
         let idle = now.saturating_sub(self.last.get());
         if now >= self.close_at.get() && self.close_at.get() != u32::MAX {
             self.cut(if self.removed.get() { Cause::Removed } else { Cause::Lifetime });
         } else if idle >= limit {
-            self.cut(match (self.stuck.get(), half_closed) {
+            self.cut(match (stuck, half_closed) {
                 (1.., _) => Cause::Stalled,
                 (0, true) => Cause::HalfClosed,
                 (0, false) => Cause::Idle,

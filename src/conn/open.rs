@@ -10,6 +10,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 use crate::config::checked::Tls;
 use crate::config::limits;
 use crate::config::snapshot::{Needs, ServerTls, Service};
+use crate::conn::admit::turn_away::{Tongue, turn_away};
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::peek::{First, Peeked, peek};
@@ -73,7 +74,7 @@ pub async fn open(
             live.see(|seen| seen.name.clone_from(&name));
             let asked = Asked { name: name.as_deref(), alpn: &[], source: live.source() };
             return match route::route(listener, &asked) {
-                Ok(choice) => plain(core, live, choice, bytes),
+                Ok(choice) => plain(core, live, client, choice, bytes, Tongue::Http).await,
                 Err(cause) => Err(refuse(Step::Route, cause).await),
             };
         }
@@ -86,7 +87,7 @@ pub async fn open(
                 _ => None,
             };
             return match choice {
-                Some(choice) => plain(core, live, choice, bytes),
+                Some(choice) => plain(core, live, client, choice, bytes, Tongue::Other).await,
                 None => Err(refuse(Step::Hello, cause).await),
             };
         }
@@ -102,6 +103,7 @@ pub async fn open(
         Err(cause) => return Err(refuse(Step::Route, cause).await),
     };
     live.routed(core, choice.service, choice.pool);
+    admitted(core, live, client, Tongue::Tls).await?;
     let service = live.service();
     let Some(tls) = &service.tls else {
         return Ok(Opened { prefix: bytes.into(), postgres, ..Opened::default() });
@@ -117,16 +119,31 @@ pub async fn open(
         farewell(client, &alert(ALERT_INAPPROPRIATE_FALLBACK)).await;
         return Err(client_ending(Cause::Tls));
     }
-    admit::service(live)?;
     terminate(core, live, client, service, config_for(tls, &hello, choice.pool), bytes, &asked)
         .await
         .map(|opened| Opened { postgres, ..opened })
 }
 
 /// A connection that goes on as it is.
-fn plain(core: &Core, live: &Live, choice: Choice, bytes: Vec<u8>) -> Result<Opened, Ending> {
+async fn plain(
+    core: &Core,
+    live: &Live,
+    client: &Sock,
+    choice: Choice,
+    bytes: Vec<u8>,
+    tongue: Tongue,
+) -> Result<Opened, Ending> {
     live.routed(core, choice.service, choice.pool);
+    admitted(core, live, client, tongue).await?;
     Ok(Opened { prefix: bytes.into(), ..Opened::default() })
+}
+
+/// The service that was chosen takes the connection; otherwise the client has been told.
+async fn admitted(core: &Core, live: &Live, client: &Sock, tongue: Tongue) -> Result<(), Ending> {
+    match admit::service(live) {
+        Ok(()) => Ok(()),
+        Err(ending) => Err(turn_away(core, live, client, tongue, ending).await),
+    }
 }
 
 fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {
@@ -290,7 +307,7 @@ const ALERT_INAPPROPRIATE_FALLBACK: u8 = 86;
 const ALERT_UNRECOGNIZED_NAME: u8 = 112;
 
 /// A fatal alert in clear (RFC 8446 §6): no handshake has begun.
-fn alert(code: u8) -> [u8; 7] {
+pub(crate) fn alert(code: u8) -> [u8; 7] {
     [21, 3, 1, 0, 2, 2, code]
 }
 

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::config::limits;
-use crate::config::snapshot::Needs;
+use crate::config::snapshot::{self, Needs};
+use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::unless_cut;
@@ -59,6 +60,7 @@ pub async fn peek(
     if let Some(first) = reading.receive(core, client)? {
         return Ok(reading.done(first));
     }
+    let _place = Place::take(core, live)?;
     let left = limit.saturating_sub(live.born.elapsed());
     let more = unless_cut(live, Step::Hello, rt::within(left, reading.wait(core, client))).await?;
     match more {
@@ -67,6 +69,42 @@ pub async fn peek(
             Ok(reading.done(First::Other(Cause::Silent)))
         }
         None => Err(Ending { side: Side::Client, step: Step::Hello, cause: Cause::Deadline }),
+    }
+}
+
+/// One of those whose first bytes are waited for, on its listener and of its source.
+struct Place<'a> {
+    core: &'a Core,
+    source: Option<Source>,
+    _of_listener: snapshot::Place<'a>,
+}
+
+impl<'a> Place<'a> {
+    fn take(core: &'a Core, live: &'a Live) -> Result<Self, Ending> {
+        let refused = |cause| Ending::us(Step::Hello, cause);
+        let place = live.listener.peeks.take(limits::PEEKS_MAX);
+        let of_listener = place.ok_or(refused(Cause::HelloLimit))?;
+        let source = live.source().map(Source::of);
+        if let Some(source) = source {
+            let mut peeks = core.peeks.borrow_mut();
+            let count = peeks.entry(source).or_insert(0);
+            if *count >= limits::PEEKS_PER_SOURCE_MAX {
+                return Err(refused(Cause::SourceLimit));
+            }
+            *count += 1;
+        }
+        Ok(Self { core, source, _of_listener: of_listener })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let Some(source) = self.source else { return };
+        let mut peeks = self.core.peeks.borrow_mut();
+        match peeks.get_mut(&source) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(peeks.remove(&source)),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use std::time::Instant;
 use crate::config::limits;
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
+use crate::conn::pace::Pace;
 use crate::io::{socket, system};
 use crate::rt::{self, Sock};
 use crate::worker::Core;
@@ -39,7 +40,7 @@ pub async fn both_ways(
 ) -> Ending {
     live.holds(client.fd(), upstream.fd());
     live.touch(core);
-    let shared = Shared::default();
+    let shared = Shared::of(live);
     let up =
         Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
     let down = up.reversed();
@@ -96,14 +97,21 @@ pub(crate) struct Fault {
 }
 
 /// What the two directions know of each other.
-#[derive(Default)]
 pub(crate) struct Shared {
     client_dead: Cell<bool>,
     upstream_dead: Cell<bool>,
     one_ended: Cell<bool>,
+    /// The limits on bandwidth, where there are any.
+    pace: Option<Box<Pace>>,
 }
 
 impl Shared {
+    /// Of a connection whose service is chosen.
+    pub(crate) fn of(live: &Live) -> Self {
+        let [client_dead, upstream_dead, one_ended] = [const { Cell::new(false) }; 3];
+        Self { client_dead, upstream_dead, one_ended, pace: Pace::of(live) }
+    }
+
     /// Whether one direction has ended.
     pub(crate) fn has_one_ended(&self) -> bool {
         self.one_ended.get()
@@ -210,7 +218,11 @@ impl Flow<'_> {
             let _ = self.from.readable().await;
         }
         loop {
-            match self.copy_once()? {
+            let most = match self.turn(true) {
+                None => usize::MAX,
+                Some(turn) => turn.await,
+            };
+            match self.copy_once(most)? {
                 Got::Nothing => drop(self.from.readable().await),
                 Got::End => break,
                 Got::All(n) if n < limits::SCRATCH_BYTES => {
@@ -265,15 +277,36 @@ impl Flow<'_> {
         first
     }
 
-    /// One recv and one send through the core's scratch buffer.
-    fn copy_once(&self) -> Result<Got, Fault> {
+    /// How much may be read now, where a limit on bandwidth says so: waits for the direction's turn, and
+    /// if asked to, before that, until there is something to read.
+    pub(crate) fn turn(&self, readable: bool) -> Option<Pin<Box<dyn Future<Output = usize> + '_>>> {
+        let pace = self.shared.pace.as_deref()?;
+        Some(Box::pin(async move {
+            if readable {
+                let _ = self.from.readable().await;
+            }
+            pace.turn(self.live, self.source).await
+        }))
+    }
+
+    /// So much was read of a turn.
+    pub(crate) fn settle(&self, read: usize) {
+        if let Some(pace) = &self.shared.pace {
+            pace.settle(self.source, read);
+        }
+    }
+
+    /// One recv, of `most` bytes at most, and one send through the core's scratch buffer.
+    fn copy_once(&self, most: usize) -> Result<Got, Fault> {
         let mut scratch = self.core.scratch.borrow_mut();
-        let n = match socket::recv(self.from.fd(), &mut scratch) {
+        let room = scratch.len().min(most);
+        let n = match socket::recv(self.from.fd(), scratch.get_mut(..room).unwrap_or_default()) {
             Ok(0) => return Ok(Got::End),
             Ok(n) => n,
             Err(error) if socket::would_block(&error) => return Ok(Got::Nothing),
             Err(error) => return Err(self.source_failed(&error)),
         };
+        self.settle(n);
         let bytes = scratch.get(..n).unwrap_or_default();
         let sent = match socket::send(self.to.fd(), bytes) {
             Ok(sent) => sent,
@@ -287,8 +320,16 @@ impl Flow<'_> {
         })
     }
 
+    /// So much was read before the relay began.
+    pub(crate) fn charge(&self, bytes: usize) {
+        if let Some(pace) = &self.shared.pace {
+            pace.charge(self.source, bytes);
+        }
+    }
+
     /// Sends what was read before the relay began; what the receiver did not take comes back.
     pub(crate) fn send_now(&self, bytes: Box<[u8]>) -> Result<Option<Box<[u8]>>, Fault> {
+        self.charge(bytes.len());
         match socket::send(self.to.fd(), &bytes) {
             Ok(sent) => {
                 self.moved(sent);
@@ -323,11 +364,15 @@ impl Flow<'_> {
         let mut small = 0;
         let mut turn = 0;
         while small < limits::SMALL_ROUNDS_TO_COPY {
+            let most = match self.turn(true) {
+                None => usize::MAX,
+                Some(turn) => turn.await,
+            };
             let Some(mut pipe) = self.core.pipes.take() else {
                 self.core.counters.pipes_refused.add(1);
                 return Ok(false);
             };
-            let n = match pipe.fill(self.from.fd()) {
+            let n = match pipe.fill(self.from.fd(), most) {
                 Ok(0) => return Ok(true),
                 Ok(n) => n,
                 Err(error) if socket::would_block(&error) => {
@@ -337,6 +382,7 @@ impl Flow<'_> {
                 }
                 Err(error) => return Err(self.source_failed(&error)),
             };
+            self.settle(n);
             if !self.live.has(Live::SPLICED) {
                 self.live.set(Live::SPLICED);
                 self.core.counters.splices.add(1);

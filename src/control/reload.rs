@@ -230,18 +230,18 @@ impl Served {
         });
         let Ok((material, problems)) = read.await else { return };
         for problem in &problems {
-            tracing::warn!("certificates: {problem}");
+            tracing::warn!("files: {problem}");
         }
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
-            tracing::error!("certificates: a file cannot be used: everything stays as it was");
+            tracing::error!("files: one cannot be used: everything stays as it was");
             return;
         }
         if material.digest() == self.material.digest() {
             return;
         }
         match self.replace(self.checked.clone(), (Arc::new(material), since), cores).await {
-            Ok(_) => tracing::info!(version = self.version, "certificates: replaced"),
-            Err(why) => tracing::error!(%why, "certificates: refused, nothing was changed"),
+            Ok(_) => tracing::info!(version = self.version, "files: what they say now is served"),
+            Err(why) => tracing::error!(%why, "files: refused, nothing was changed"),
         }
     }
 

@@ -211,10 +211,18 @@ codes! {
          refused because whoever wrote it relies on it: a header that is not taken goes to the target \
          as if the client had sent it."
         "{ \"accept\": \"Require\", \"trusted\": [ \"10.0.0.0/8\" ] }   { \"send\": \"V2\", \"tlvs\": [ \"Authority\" ] }"
+    BAD_SIZE "E190" Error "not a size"
+        "A size is a whole number with a unit, in a string: B; KiB, MiB, GiB, TiB (powers of 1024); kB, MB, \
+         GB, TB (powers of 1000). A number without a unit is refused, because bytes of one system are \
+         kilobytes of another; so is KB, which some read as 1000 and some as 1024."
+        "{ \"bytesPerSecond\": 1000000 }   becomes   { \"bytesPerSecond\": \"1MB\" };   \"64KiB\", \"100MiB\""
+    EMPTY_ACCESS "E191" Error "access without a word"
+        "`access` is an empty object. Whether that means everybody or nobody is not guessed."
+        "\"access\": { \"allow\": [ \"10.0.0.0/8\" ] }; everybody: leave `access` out; nobody: { \"default\": \"Deny\" }"
 
     BAD_FILE "E150" Error "a file that the configuration names cannot be used"
-        "A certificate, a private key, a list of certificate authorities or a revocation list is \
-         missing, unreadable, not what it should be, or the key does not belong to the certificate. \
+        "A certificate, a private key, a list of certificate authorities, a revocation list or a list of \
+         networks is missing, unreadable, not what it should be, or the key does not belong to the certificate. \
          Nothing was changed: a running proxy keeps what it had."
         "openssl x509 -in cert.pem -noout -subject -dates -pubkey; openssl pkey -in key.pem -pubout"
 
@@ -232,6 +240,22 @@ codes! {
         "\"headers\": { \"Accept\": \"application/json\" }, \"headerFiles\": { \"X-Consul-Token\": \"consul.token\" }"
 
     // ---- warnings and remarks -----------------------------------------------------------------
+    NOBODY_ALLOWED "W190" Warn "nobody may connect"
+        "`access` refuses every client: its `default` is Deny, written or because there is an `allow`, and \
+         no network is allowed. It is served so, since that may be meant for a while."
+        "\"access\": { \"allow\": [ \"10.0.0.0/8\" ] }, or \"default\": \"Allow\""
+    ALLOW_UNUSED "W191" Warn "an allow list that changes nothing"
+        "`access.default` is Allow: those who are not listed may connect as well as those who are, and \
+         `deny` wins over both. Whoever wrote the list probably meant to shut the others out."
+        "Set `default` to Deny or leave it out, or remove `allow`."
+    EXEMPT_UNUSED "W192" Warn "exempt from nothing"
+        "`exempt` names networks for which `connectionsPerSource` and `connectionRate` do not hold, but \
+         neither of them is set."
+        "Set one of them, or remove `exempt`."
+    LONG_LIST "W193" Warn "a long list of networks in the configuration"
+        "The event of every connection has the whole document of its service in it, so that a list of \
+         thousands of networks makes every event large. It works; in a file it costs nothing."
+        "\"access\": { \"denyFile\": \"deny.txt\" }, one network a line"
     NO_SERVICES "W120" Warn "nothing to serve"
         "No service is enabled. The proxy would run and listen nowhere."
         "Add a service, or set the `enabled` of one to true."

@@ -94,14 +94,14 @@ impl Pipe {
         self.held
     }
 
-    /// Moves what the socket `from` has, up to the pipe's capacity. `Ok(0)` is the end of the
-    /// stream. Call it only on an empty pipe: then `WouldBlock` can only mean the socket.
+    /// Moves what the socket `from` has, up to `most` bytes and the pipe's capacity. `Ok(0)` is the end
+    /// of the stream if `most` is not 0. Call it only on an empty pipe: then `WouldBlock` can only mean the socket.
     ///
     /// # Errors
     /// Those of splice(2).
-    pub fn fill(&mut self, from: RawFd) -> io::Result<usize> {
+    pub fn fill(&mut self, from: RawFd, most: usize) -> io::Result<usize> {
         let Some(ends) = &self.ends else { return Ok(0) };
-        let len = usize::try_from(limits::PIPE_BYTES).unwrap_or(0);
+        let len = usize::try_from(limits::PIPE_BYTES).unwrap_or(0).min(most);
         let moved = socket::splice(from, ends.write.as_raw_fd(), len)?;
         self.held += moved;
         Ok(moved)

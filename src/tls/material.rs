@@ -1,4 +1,4 @@
-//! Everything that TLS needs from files, read in one go: a [`Material`] is immutable, and a change
+//! Everything that is needed from files, read in one go, that is what TLS needs and sets of networks: a [`Material`] is immutable, and a change
 //! of files or configuration is another one. What cannot be read anew is taken over from the one
 //! before, so that a file caught half written never fails a handshake.
 //!
@@ -23,6 +23,7 @@ use super::store::{Entry, Resolver, Store, now};
 use super::trust::{self, Authorities, RevocationLists};
 use crate::config::checked::{CertificateSource, ClientAuth, KeyPair, Termination, UpstreamTls};
 use crate::config::limits;
+use crate::config::networks::NetworkFiles;
 
 /// What was read from files, and what was made of it.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Material {
     clients: HashMap<ClientRules, Clients>,
     /// One for all targets that differ in their name only; the key has none.
     targets: HashMap<UpstreamTls, Target>,
+    /// Who may connect, where a file says so.
+    pub networks: NetworkFiles,
     paths: BTreeSet<PathBuf>,
     digest: [u8; 32],
 }
@@ -109,6 +112,22 @@ impl Material {
         (material, problems)
     }
 
+    /// With the files of networks that services name.
+    #[must_use]
+    pub fn with_networks<'a>(
+        mut self,
+        files: impl Iterator<Item = &'a Path>,
+        before: Option<&Self>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let files: BTreeSet<_> = files.collect();
+        let before = before.map(|before| &before.networks);
+        self.networks = NetworkFiles::load(files.iter().copied(), before, problems);
+        self.paths.extend(files.into_iter().map(Path::to_owned));
+        self.digest = self.digest_of();
+        self
+    }
+
     fn digest_of(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.store.fingerprint());
@@ -122,6 +141,9 @@ impl Material {
         let parts: BTreeSet<_> = clients.chain(targets).collect();
         for part in parts {
             digest.update(part);
+        }
+        for (path, content) in self.networks.digests() {
+            digest.update(part(format!("{path:?}"), content));
         }
         digest.finalize().into()
     }

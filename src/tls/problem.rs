@@ -54,7 +54,7 @@ impl Problem {
 
     /// What was loaded before stays in use, so it is a warning.
     #[must_use]
-    pub(super) fn kept(mut self) -> Self {
+    pub(crate) fn kept(mut self) -> Self {
         self.kept = true;
         self.severity = Severity::Warn;
         self

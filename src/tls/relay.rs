@@ -49,7 +49,7 @@ pub async fn both_ways(
     live.set(Live::TLS);
     let client_tls = sessions.client.map(RefCell::new);
     let upstream_tls = sessions.upstream.map(RefCell::new);
-    let shared = Shared::default();
+    let shared = Shared::of(live);
     let flow =
         Flow { core, live, shared: &shared, from: client, to: &upstream, source: Side::Client };
     let down =
@@ -110,7 +110,11 @@ impl TlsFlow<'_> {
             if !look {
                 let _ = self.flow.from.readable().await;
             }
-            let (got, rest) = self.round()?;
+            let most = match self.flow.turn(false) {
+                None => usize::MAX,
+                Some(turn) => turn.await,
+            };
+            let (got, rest) = self.round(most)?;
             match rest {
                 Rest::Nothing => {}
                 Rest::Plain(rest) => self.flow.send_rest(rest).await?,
@@ -132,18 +136,18 @@ impl TlsFlow<'_> {
         self.finish().await
     }
 
-    /// One read, and one write of what it gave.
-    fn round(&self) -> Result<(Got, Rest), Fault> {
+    /// One read, of `most` bytes at most, and one write of what it gave.
+    fn round(&self, most: usize) -> Result<(Got, Rest), Fault> {
         match (self.from, self.to) {
-            (Some(from), to) => self.open_round(from, to),
-            (None, Some(to)) => self.seal_round(to),
+            (Some(from), to) => self.open_round(from, to, most),
+            (None, Some(to)) => self.seal_round(to, most),
             // Somebody called us without a session: there is nothing to relay.
             (None, None) => Ok((Got::End, Rest::Nothing)),
         }
     }
 
     /// Plaintext in, ciphertext out.
-    fn seal_round(&self, to: &RefCell<Session>) -> Result<(Got, Rest), Fault> {
+    fn seal_round(&self, to: &RefCell<Session>, most: usize) -> Result<(Got, Rest), Fault> {
         let mut buffer = self.flow.core.sealing.borrow_mut();
         let mut to = to.borrow_mut();
         let layout = to.layout();
@@ -152,6 +156,7 @@ impl TlsFlow<'_> {
             let mut slots = layout.slots(&mut buffer);
             let mut parts: [IoSliceMut<'_>; limits::SEAL_RECORDS] = std::array::from_fn(|_| {
                 let slot = slots.next().unwrap_or_default();
+                let (slot, _) = slot.split_at_mut(slot.len().min(most - room));
                 room += slot.len();
                 IoSliceMut::new(slot)
             });
@@ -163,6 +168,7 @@ impl TlsFlow<'_> {
             Err(error) if socket::would_block(&error) => return Ok((Got::Nothing, Rest::Nothing)),
             Err(error) => return Err(self.flow.source_failed(&error)),
         };
+        self.flow.settle(read);
         let rest = self.seal_and_send(&mut to, &mut buffer, read)?;
         Ok((Got::Some { read, emptied: read < room }, rest))
     }
@@ -201,6 +207,7 @@ impl TlsFlow<'_> {
         &self,
         from: &RefCell<Session>,
         to: Option<&RefCell<Session>>,
+        most: usize,
     ) -> Result<(Got, Rest), Fault> {
         let core = self.flow.core;
         let mut scratch = core.scratch.borrow_mut();
@@ -208,7 +215,8 @@ impl TlsFlow<'_> {
         let unopened = from.is_unopened();
         let carried = from.restore(&mut scratch);
         let room = scratch.get_mut(carried..).unwrap_or_default();
-        let space = room.len();
+        let space = room.len().min(most);
+        let room = room.get_mut(..space).unwrap_or_default();
         let received = if unopened { None } else { Some(socket::recv(self.flow.from.fd(), room)) };
         let read = match received.unwrap_or(Ok(usize::MAX)) {
             Ok(usize::MAX) => 0,
@@ -228,6 +236,7 @@ impl TlsFlow<'_> {
             }
             Err(error) => return Err(self.flow.source_failed(&error)),
         };
+        self.flow.settle(read);
         let bytes = scratch.get_mut(..carried + read).unwrap_or_default();
         let mut pieces = core.pieces.borrow_mut();
         pieces.clear();
@@ -352,6 +361,7 @@ impl TlsFlow<'_> {
                 None => Ok(()),
             };
         };
+        self.flow.charge(prefix.len());
         let mut left: &[u8] = &prefix;
         while !left.is_empty() {
             let (now, later) = left.split_at(left.len().min(limits::SCRATCH_BYTES));

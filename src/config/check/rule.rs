@@ -1,17 +1,17 @@
 //! One rule: its pattern and its further conditions.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::service::Scope;
 use super::{Findings, not_empty};
 use crate::config::checked::CertificateCondition;
 use crate::config::document::{self, ClientAuth, Service, TlsMode};
 use crate::config::limits::ALPN_BYTES_MAX;
+use crate::config::networks;
 use crate::config::pattern::{BadPattern, Kind, Pattern, is_host_or_star};
 use crate::config::place::Place;
 use crate::diagnostics::{
@@ -134,7 +134,7 @@ pub(super) fn networks(
     not_empty(list, place, findings);
     let mut networks = Vec::new();
     for (at, text) in list.iter().enumerate() {
-        match network(text) {
+        match networks::parse(text) {
             Ok(network) => networks.push(network),
             Err((message, hint)) => {
                 findings.add_with(&BAD_NETWORK, &place.index(at), message, hint);
@@ -142,37 +142,6 @@ pub(super) fn networks(
         }
     }
     networks
-}
-
-/// Reads a network, or a single address. IPv4 in IPv6 clothes becomes IPv4, as clients' addresses do.
-fn network(text: &str) -> Result<IpNet, (String, String)> {
-    if let Some(ip) = super::target::ip_literal(text) {
-        return Ok(IpNet::from(ip.to_canonical()));
-    }
-    let example = "as \"10.0.0.0/8\", \"2001:db8::/32\" or \"10.0.0.7\"";
-    let Ok(network) = text.parse::<IpNet>() else {
-        let hint = match text.split_once('/') {
-            _ if matches!(text, "*" | "all" | "any") => "\"0.0.0.0/0\" and \"::/0\"",
-            Some((_, mask)) if mask.contains('.') => {
-                "write how many bits of the mask are set: 255.255.255.0 is /24"
-            }
-            _ => example,
-        };
-        return Err((format!("`{}` is not a network", visible(text)), hint.into()));
-    };
-    let mended = network.trunc();
-    if mended != network {
-        let message = format!("{network} has bits beyond /{}", network.prefix_len());
-        let hint = format!("write \"{mended}\", or \"{}\" for the one address", network.addr());
-        return Err((message, hint));
-    }
-    Ok(match network {
-        IpNet::V6(v6) => match (IpAddr::V6(v6.addr()).to_canonical(), v6.prefix_len()) {
-            (IpAddr::V4(v4), bits @ 96..) => Ipv4Net::new(v4, bits - 96).map_or(network, IpNet::V4),
-            _ => network,
-        },
-        IpNet::V4(_) => network,
-    })
 }
 
 /// Reads a SHA-256: hex, with or without colons, or base64.

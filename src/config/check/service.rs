@@ -65,6 +65,8 @@ impl Scope<'_, '_> {
         let (targets, fallbacks) = self.fallbacks(service);
         let proxy = self.proxy(service);
         let timeouts = self.timeouts(service);
+        let access = self.access(service.access.as_ref());
+        let limits = self.limits(&service.limits);
         let on_removed = match service.on_removed {
             OnRemoved::Keep => checked::OnRemoved::Keep,
             OnRemoved::CloseAfter(after) => checked::OnRemoved::CloseAfter(after.close_after.0),
@@ -84,7 +86,8 @@ impl Scope<'_, '_> {
             rules: by_rule,
             fallbacks: targets,
             proxy,
-            limits: checked::Limits { connections: service.limits.connections },
+            access,
+            limits,
             timeouts,
             retries: service.retries,
             on_removed,
@@ -425,6 +428,8 @@ impl Scope<'_, '_> {
     /// The time limits.
     fn timeouts(&mut self, service: &Service) -> checked::Timeouts {
         let timeouts = &service.timeouts;
+        let lifetime = self.deadline("lifetime", timeouts.lifetime, true);
+        let lifetime_jitter = self.jitter(timeouts.lifetime_jitter, lifetime);
         let mut always = |key, span| self.deadline(key, Some(span), false).unwrap_or_default();
         checked::Timeouts {
             hello: always("hello", timeouts.hello),
@@ -432,7 +437,8 @@ impl Scope<'_, '_> {
             connect: always("connect", timeouts.connect),
             idle: self.deadline("idle", timeouts.idle, true),
             half_closed: self.deadline("halfClosed", timeouts.half_closed, true),
-            lifetime: self.deadline("lifetime", timeouts.lifetime, true),
+            lifetime,
+            lifetime_jitter,
         }
     }
 

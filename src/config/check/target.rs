@@ -12,6 +12,7 @@ use super::{Findings, file, key_pair, not_empty, proxy, rule};
 use crate::config::checked::{self, Address, UpstreamTls};
 use crate::config::document;
 use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
+pub(super) use crate::config::networks::ip_literal;
 use crate::config::place::Place;
 use crate::diagnostics::{
     BAD_ADDRESS, BAD_DISCOVERY, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY,
@@ -291,14 +292,6 @@ fn server_name(
         findings.add_with(&BAD_HOST, &place, message, hint);
     }
     None
-}
-
-/// An IP address, with or without the brackets of IPv6.
-pub(super) fn ip_literal(text: &str) -> Option<IpAddr> {
-    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        Some(inner) => inner.parse().ok().map(IpAddr::V6),
-        None => text.parse().ok(),
-    }
 }
 
 /// Checks a Unix socket's path.

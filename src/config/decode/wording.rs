@@ -3,7 +3,7 @@
 use crate::config::fit::Fault;
 use crate::config::reserved;
 use crate::diagnostics::{
-    BAD_DURATION, BAD_VALUE, Diagnostic, MISSING_KEY, SYNTAX, UNKNOWN_KEY, UNKNOWN_VALUE,
+    BAD_DURATION, BAD_SIZE, BAD_VALUE, Diagnostic, MISSING_KEY, SYNTAX, UNKNOWN_KEY, UNKNOWN_VALUE,
     WRONG_TYPE, did_you_mean,
 };
 
@@ -53,6 +53,18 @@ pub(super) fn shape(fault: &Fault, path: &str) -> Diagnostic {
                 None => {
                     "write whole numbers with a unit (d, h, m, s, ms), as \"250ms\", \"3s\" or \
                          \"1h30m\""
+                        .into()
+                }
+            })
+        }
+        Fault::BadSize { message, bare } => {
+            Diagnostic::new(&BAD_SIZE, path, message).hint(match bare {
+                Some(n) => {
+                    format!("write \"{n}B\", or a unit of 1024 bytes and its powers: \"{n}KiB\"")
+                }
+                None => {
+                    "write a whole number with a unit (B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), \
+                         as \"64KiB\""
                         .into()
                 }
             })
