@@ -11,6 +11,7 @@ pub mod account;
 pub mod admit;
 pub mod connect;
 pub mod ending;
+pub mod listing;
 pub mod live;
 pub mod open;
 pub mod pace;

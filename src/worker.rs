@@ -23,6 +23,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, Cache};
 use slab::Slab;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use crate::accept::{self, Switch};
 use crate::config::limits;
@@ -30,6 +31,7 @@ use crate::config::snapshot::{Listener, ServiceState, Snapshot};
 use crate::conn::account::{self, EventBatch, EventSink};
 use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Step};
+use crate::conn::listing::{self, Page};
 use crate::conn::live::Live;
 use crate::io::pipe::PipePool;
 use crate::io::system;
@@ -94,6 +96,10 @@ pub enum Command {
     CloseAfter(Arc<ServiceState>, u32),
     /// Cut every connection, with this cause.
     CutAll(Cause),
+    /// Tell the live connections from this slot of the table on.
+    List(usize, oneshot::Sender<Page>),
+    /// Cut the connection of this number, and say whether there was one.
+    Kill(u64, oneshot::Sender<bool>),
     /// End as soon as no connection is left.
     Finish,
 }
@@ -334,6 +340,30 @@ impl Core {
         }
     }
 
+    /// Looks at so many slots of the table of connections from `from` on; where to go on.
+    pub fn look<T>(
+        &self,
+        from: usize,
+        slots: usize,
+        look: impl Fn(&Live) -> T,
+    ) -> (Vec<T>, Option<usize>) {
+        let table = self.live.borrow();
+        let to = from.saturating_add(slots);
+        let seen = (from..to.min(table.capacity())).filter_map(|slot| table.get(slot));
+        let seen = seen.map(|live| look(live)).collect();
+        (seen, (to < table.capacity()).then_some(to))
+    }
+
+    /// Tells one connection to end; false if there is none of this number.
+    fn kill(&self, sequence: u64) -> bool {
+        let table = self.live.borrow();
+        let live = table.iter().find(|(_, live)| live.sequence == sequence);
+        if let Some((_, live)) = live {
+            live.cut(Cause::Killed);
+        }
+        live.is_some()
+    }
+
     /// Tells the control thread that a listener is no longer used here.
     pub fn unlistened(&self, addr: SocketAddr, fd: RawFd) {
         let _ = self.notices.send(Notice::Unlistened(self.index, addr, fd));
@@ -383,6 +413,9 @@ fn obey(core: &Rc<Core>, command: Command) {
             }
         }
         Command::CutAll(cause) => core.cut_all(cause),
+        // Whoever asked may have gone.
+        Command::List(from, answer) => drop(answer.send(listing::page(core, from))),
+        Command::Kill(sequence, answer) => drop(answer.send(core.kill(sequence))),
         Command::Finish => core.finishing.set(true),
     }
 }

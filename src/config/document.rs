@@ -110,7 +110,7 @@ pub struct Events {
     pub file: PathBuf,
 }
 
-/// The admin API: targets and their health, certificates, metrics. It only reads.
+/// The admin API: targets and their health, live connections, certificates, metrics.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(extend("required" = ["listen"]))]
@@ -119,8 +119,8 @@ pub struct Admin {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub listen: Option<String>,
-    /// A file with the token that callers must show (`Authorization: Bearer`): needed where `listen`
-    /// is neither loopback nor a Unix socket. Read anew at each reload.
+    /// A file with the token that callers must show (`Authorization: Bearer`) to change anything, and
+    /// to read where `listen` is neither loopback nor a Unix socket. Read anew at each reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub token_file: Option<PathBuf>,

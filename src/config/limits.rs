@@ -383,3 +383,12 @@ pub const ADMIN_HEAD_BYTES_MAX: usize = 16 << 10;
 pub const TOKEN_BYTES_MAX: u64 = 4096;
 /// Shortest token, in bytes: 16 of base64 are 96 bits.
 pub const TOKEN_BYTES_MIN: usize = 16;
+/// Slots of a core's table that one page of its live connections looks at: some 100 µs, after which
+/// connections run in between.
+pub const PAGE_SLOTS: usize = 256;
+/// Most connections that one answer lists; more are had by narrowing the question.
+pub const LISTED_MAX: usize = 10_000;
+/// How long the control thread waits for a core's answer. One that takes longer is stuck.
+pub const CORE_ANSWER: Duration = Duration::from_secs(2);
+/// Questions to the cores that wait at a time.
+pub const QUESTIONS_MAX: usize = 64;

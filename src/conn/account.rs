@@ -88,12 +88,17 @@ fn write_parts(
     optional(line, alpn.as_deref())?;
     line.extend_from_slice(br#","tlsVersion":"#);
     optional(line, seen.and_then(|seen| seen.version))?;
-    let relay = match (live.has(Live::TLS), live.has(Live::SPLICED)) {
+    let relay = relay_of(live);
+    writeln!(line, r#","retries":{},"relay":"{relay}"}}"#, live.retries.get())
+}
+
+/// How bytes are moved.
+pub fn relay_of(live: &Live) -> &'static str {
+    match (live.has(Live::TLS), live.has(Live::SPLICED)) {
         (true, _) => "tls",
         (false, true) => "splice",
         (false, false) => "copy",
-    };
-    writeln!(line, r#","retries":{},"relay":"{relay}"}}"#, live.retries.get())
+    }
 }
 
 /// What names the connection: the `@id` of its event.

@@ -194,6 +194,9 @@ causes! {
          that the host is gone).";
     Removed "removed" "the service was removed"
         "A reload removed the service, and its `onRemoved.closeAfter` has passed.";
+    Killed "killed" "an operator ended it"
+        "Somebody with the admin token ended this connection (`thalweg kill`, or DELETE of it at the \
+         admin API).";
     Drain "drain" "the process is ending"
         "The drain deadline of the shutdown passed while the connection was still open.";
     Deadline "deadline" "the client took too long"

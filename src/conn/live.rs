@@ -286,6 +286,16 @@ impl Live {
         Some(self.client.get()).filter(|fd| *fd != NONE)
     }
 
+    /// Whether a target was reached.
+    pub fn is_connected(&self) -> bool {
+        self.upstream.get() != NONE
+    }
+
+    /// How long no bytes have moved, in ticks.
+    pub fn idle_ticks(&self, now: u32) -> u32 {
+        now.saturating_sub(self.last.get())
+    }
+
     /// Bytes moved: the idle limit starts anew.
     pub fn touch(&self, core: &Core) {
         self.last.set(core.now.get());
@@ -353,7 +363,7 @@ impl Live {
             self.last.set(now);
         }
         let limit = if half_closed { ticks.half_closed } else { ticks.idle };
-        let idle = now.saturating_sub(self.last.get());
+        let idle = self.idle_ticks(now);
         if now >= self.close_at.get() && self.close_at.get() != u32::MAX {
             self.cut(if self.removed.get() { Cause::Removed } else { Cause::Lifetime });
         } else if idle >= limit {

@@ -3,11 +3,12 @@
 //! | path | what |
 //! | --- | --- |
 //! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
+//! | `/api/tcp/connections` | the live connections; `DELETE /api/tcp/connections/ID` ends one |
 //! | `/api/certificates` | the certificates of the store |
 //! | `/metrics` | counters in Prometheus' text format |
 //! | `/health/live`, `/health/ready` | 200, or 503 while it does not serve |
 //!
-//! It only reads. Who may ask is [`guard`]'s matter. Its connections are few and short-lived, and
+//! Who may ask is [`guard`]'s matter: to change anything needs the token. Its connections are few and short-lived, and
 //! nothing it does is on a data core, so its abuse never touches traffic.
 
 use std::io;
@@ -19,21 +20,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{delete, get};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::config::checked::{self, AdminListen};
 use crate::config::limits;
 use crate::tls::material::Material;
-use crate::worker::Process;
+use crate::worker::{Command, Process};
 
 mod answer;
+mod connections;
 mod guard;
 mod metrics;
 mod targets;
@@ -50,18 +53,33 @@ pub struct View {
     /// Reloads that were applied, and that were refused.
     pub reloads: [AtomicU64; 2],
     token: ArcSwap<Option<guard::Token>>,
+    questions: Sender<Question>,
+}
+
+/// Something that only a core knows, or can do.
+#[derive(Debug)]
+pub struct Question {
+    /// Which core.
+    pub core: usize,
+    /// A command that answers.
+    pub command: Command,
 }
 
 impl View {
     /// Of a process that serves nothing yet.
-    pub fn new(process: Arc<Process>) -> Self {
-        Self {
+    ///
+    /// Questions to cores come out of the other end, for whoever holds the cores.
+    pub fn new(process: Arc<Process>) -> (Self, Receiver<Question>) {
+        let (questions, asked) = channel(limits::QUESTIONS_MAX);
+        let view = Self {
             process,
             material: ArcSwap::default(),
             draining: AtomicBool::new(false),
             reloads: [AtomicU64::new(0), AtomicU64::new(0)],
             token: ArcSwap::default(),
-        }
+            questions,
+        };
+        (view, asked)
     }
 
     /// Counts a reload.
@@ -203,6 +221,8 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         .route("/health/ready", get(answer::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/api/tcp/targets", get(targets::targets))
+        .route("/api/tcp/connections", get(connections::list))
+        .route("/api/tcp/connections/{id}", delete(connections::kill))
         .route("/api/certificates", get(answer::certificates))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)

@@ -16,7 +16,7 @@ use crate::config::snapshot::Snapshot;
 use crate::config::{self};
 use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
-use crate::control::admin::{Admin, View};
+use crate::control::admin::{Admin, Question, View};
 use crate::control::cores::{self, Cores};
 use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
@@ -90,9 +90,10 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     let pin = checked.workers.pin;
     let (watch, files) = Watch::start();
     let (lists, found) = Lists::start();
-    let mut changes = Changes { files, found };
+    let (view, questions) = View::new(Arc::clone(&process));
+    let admin = Admin::new(Arc::new(view));
+    let mut changes = Changes { files, found, questions };
     let path = options.config.clone();
-    let admin = Admin::new(Arc::new(View::new(Arc::clone(&process))));
     let mut served = Served::first(path, checked, material, admin, (watch, lists), cpus.len())
         .await
         .map_err(|refusal| refusal.to_string())?;
@@ -149,6 +150,8 @@ struct Changes {
     files: Receiver<()>,
     /// Lists of targets.
     found: Receiver<()>,
+    /// What the admin API asks of cores.
+    questions: Receiver<Question>,
 }
 
 /// Serves until a signal asks for the end.
@@ -173,6 +176,7 @@ async fn serve(
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
             Some(()) = changes.files.recv() => served.reload_material(cores).await,
             Some(()) = changes.found.recv() => served.lists_changed(cores).await,
+            Some(Question { core, command }) = changes.questions.recv() => cores.send(core, command),
             _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {

@@ -88,6 +88,7 @@ fn who_may_ask() {
     assert_eq!(with(&["-H", "Origin: http://evil.test"]), 403);
     assert_eq!(with(&["-H", "Sec-Fetch-Site: cross-site"]), 403);
     assert_eq!(with(&["-X", "POST"]), 405);
+    assert_eq!(ask(&at, "/metrics", &["-X", "POST"]).status, 401);
     assert_eq!(ask(&at, "/nothing", &bearer).status, 404);
     assert_eq!(ask(&at, "/api/tcp/targets?service=none", &bearer).status, 404);
     assert_eq!(ask(&at, "/api/tcp/targets?servce=svc", &bearer).status, 400);
@@ -105,6 +106,90 @@ fn who_may_ask() {
     fs::write(&token, "fedcba9876543210").unwrap();
     proxy.reload(&Config::new([&service]).set("admin", admin));
     assert_eq!(with(&[]), 401);
+    proxy.finish();
+}
+
+/// Goal: live connections are listed with what is known of them, found by what they are, and ended.
+/// Method: four connections, one half-closed, one to another service; filters; one is killed.
+#[test]
+fn connections() {
+    let (backend, other) = (Backend::echo(), Manual::start());
+    let service = Service::new("svc", &[backend.address]);
+    let quiet = Service::new("quiet", &[other.address]);
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("admin.token");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    let at = format!("127.0.0.1:{}", free_port());
+    let config =
+        Config::new([&service, &quiet]).set("admin", json!({ "listen": at, "tokenFile": token }));
+    let mut proxy = Launch::new(config).start();
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let client = proxy.connect(&service);
+            client.send(b"hello");
+            client.expect(b"hello");
+            client
+        })
+        .collect();
+    let silent = proxy.connect(&quiet);
+    let behind = other.accept();
+    silent.fin();
+    behind.expect_eof();
+    let list = |query: &str| {
+        let answer = ask(&at, &format!("/api/tcp/connections{query}"), &[]);
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()
+    };
+    let ports = |query: &str| -> Vec<u16> {
+        let list = list(query);
+        let rows = list["connections"].as_array().unwrap().iter();
+        let mut ports: Vec<u16> = rows
+            .map(|row| row["remote"].as_str().unwrap().rsplit_once(':').unwrap().1)
+            .map(|port| port.parse().unwrap())
+            .collect();
+        ports.sort_unstable();
+        ports
+    };
+    let mut of_service: Vec<u16> = clients.iter().map(|client| client.port()).collect();
+    of_service.sort_unstable();
+    wait_until("the half-closed one", SOON, || ports("?state=halfClosed") == [silent.port()]);
+    assert_eq!(ports("?service=svc"), of_service);
+    assert_eq!(ports("?state=open"), of_service);
+    assert_eq!(ports(&format!("?target={}", other.address)), [silent.port()]);
+    assert_eq!(ports("?source=10.0.0.0/8"), [0; 0]);
+    assert_eq!(ports("?source=127.0.0.1&service=quiet"), [silent.port()]);
+    assert_eq!(ports("").len(), 4);
+    assert_eq!(list("?limit=2")["truncated"], true);
+    assert_eq!(ask(&at, "/api/tcp/connections?sate=open", &[]).status, 400);
+    let row = &list("?service=svc&limit=1")["connections"][0];
+    assert_eq!((&row["dataIn"], &row["dataOut"]), (&json!(5), &json!(5)), "{row}");
+    assert_eq!(row["rule"], 0);
+    assert_eq!(row["target"], backend.address.to_string());
+    // One of them is ended.
+    let victim = format!("/api/tcp/connections/{}", row["id"].as_str().unwrap());
+    assert_eq!(ask(&at, &victim, &["-X", "DELETE"]).status, 401, "it needs the token");
+    let bearer = ["-H", "Authorization: Bearer 0123456789abcdef", "-X", "DELETE"];
+    assert_eq!(ask(&at, &victim, &bearer).json(), json!({ "deleted": true }));
+    wait_until("it has gone", SOON, || ask(&at, &victim, &bearer).status == 404);
+    for id in ["x", "-", "00000000-0-0", "0-0-0-0", "%20"] {
+        let path = format!("/api/tcp/connections/{id}");
+        assert_eq!(ask(&at, &path, &bearer).status, 404, "{id}");
+    }
+    for client in clients {
+        if Some(client.port().to_string().as_str())
+            == row["remote"].as_str().unwrap().rsplit(':').next()
+        {
+            client.expect_reset();
+            proxy.ended(client, &service, "us/relay/killed");
+        } else {
+            client.fin();
+            client.expect_eof();
+            proxy.ended(client, &service, CLOSED);
+        }
+    }
+    behind.fin();
+    silent.expect_eof();
+    proxy.ended(silent, &quiet, CLOSED);
     proxy.finish();
 }
 

@@ -9,6 +9,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+pub(super) use axum::extract::rejection::QueryRejection as BadQuery;
+
 use super::View;
 use crate::tls::store::Entry;
 
@@ -28,7 +30,11 @@ pub(super) async fn not_found() -> Response {
 }
 
 pub(super) async fn method_not_allowed() -> Response {
-    refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path can only be read")
+    refusal(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path does not take that method",
+    )
 }
 
 #[derive(Debug, Serialize)]

@@ -1,7 +1,7 @@
 //! Who may ask. A browser on this machine can be made to ask by any page that it shows (DNS
 //! rebinding, cross-site requests), so the name asked for must be an address or `localhost`, and the
-//! request must not come from another site. Where others than this machine's users can reach the
-//! address, the caller shows the token.
+//! request must not come from another site. Whoever changes anything shows the token, and so does
+//! whoever reads where others than this machine's users can reach the address.
 
 use std::io::Read;
 use std::net::IpAddr;
@@ -72,13 +72,14 @@ impl Token {
 
 /// Lets the request through, or answers it.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    match refuse(&guard, request.headers(), request.uri().path()) {
+    match refuse(&guard, &request) {
         None => next.run(request).await,
         Some(refused) => refused,
     }
 }
 
-fn refuse(guard: &Guard, headers: &HeaderMap, path: &str) -> Option<Response> {
+fn refuse(guard: &Guard, request: &Request) -> Option<Response> {
+    let (headers, path) = (request.headers(), request.uri().path());
     let host = match headers.get(HOST) {
         Some(host) => host.to_str().ok(),
         None => Some("localhost"),
@@ -97,9 +98,13 @@ fn refuse(guard: &Guard, headers: &HeaderMap, path: &str) -> Option<Response> {
     }
     let shown =
         || guard.view.token.load().as_ref().as_ref().is_some_and(|it| it.is_shown_in(headers));
-    let may = !guard.needs_token || shown();
+    let reads = request.method().is_safe();
+    let may = (reads && !guard.needs_token) || shown();
     (!may).then(|| {
-        let text = "show the token: Authorization: Bearer TOKEN";
+        let text = match &**guard.view.token.load() {
+            Some(_) => "show the token: Authorization: Bearer TOKEN",
+            None => "`admin.tokenFile` is not set: nothing can be changed here",
+        };
         let mut response = refusal(StatusCode::UNAUTHORIZED, "unauthorized", text);
         let bearer = axum::http::HeaderValue::from_static("Bearer");
         response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, bearer);

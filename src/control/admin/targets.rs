@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::View;
-use super::answer::refusal;
+use super::answer::{BadQuery, refusal};
 use crate::config::snapshot::{Addresses, Service, Snapshot, Target};
 
 #[derive(Debug, Serialize)]
@@ -32,7 +32,7 @@ struct Row<'a> {
 /// The targets, in the order of their addresses and of the file.
 pub(super) async fn targets(
     State(view): State<Arc<View>>,
-    query: Result<Query<HashMap<String, String>>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<HashMap<String, String>>, BadQuery>,
 ) -> Response {
     let Ok(Query(query)) = query else {
         return refusal(StatusCode::BAD_REQUEST, "bad_query", "the query cannot be read");
