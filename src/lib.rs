@@ -15,7 +15,7 @@
 //!
 //! # The path of a connection
 //! [`accept`] → [`conn::admit`] → [`conn::proxied`] → [`conn::open`] ([`conn::peek`], [`conn::route`], and
-//! [`tls::handshake`] where TLS ends here) → [`conn::pick`] → [`conn::connect`] → [`conn::relay`] or
+//! [`tls::handshake`] where TLS ends here) → [`conn::pick`] → [`conn::connect`] (several addresses: [`conn::race`]) → [`conn::relay`] or
 //! [`tls::relay`] → [`conn::account`]; [`conn::serve`] is the story. Each step returns what the next
 //! needs or an [`Ending`](conn::ending::Ending), and exactly one ending reaches the account.
 //!
@@ -23,12 +23,12 @@
 //! | room | what |
 //! | --- | --- |
 //! | [`cli`] | one file per command |
-//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names, watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
-//! | [`conn`] | the path |
+//! | [`conn`] | the path; what sources have and may have ([`conn::admit::sources`]), how fast bytes may go ([`conn::pace`]) |
 //! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
-//! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits) |
+//! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
 //! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |

@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(at("a.b.c"), [json!(1), json!(2)]);
         assert_eq!(at("a.b.$"), [json!(3)]);
         assert_eq!(at(""), std::slice::from_ref(&document));
-        assert_eq!(at("d.e.f"), [json!(0); 0]);
+        assert!(at("d.e.f").is_empty());
         assert!(JsonPath::parse("a..b").is_none());
     }
 

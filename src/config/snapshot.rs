@@ -506,15 +506,15 @@ impl Kept {
         for rule in &spec.rules {
             let index = pools.len();
             let targets = found::targets_of(&rule.targets, &rule.discoveries, found);
-            let balancing = rule.balancing;
-            pools.push(self.pool(before, spec, index, &targets, balancing, material, own)?);
+            let of = (&*targets, rule.balancing);
+            pools.push(self.pool(before, spec, index, of, material, own)?);
         }
         let mut fallback = |target: &Option<checked::Target>| {
             let Some(target) = target else { return Ok(None) };
             let index = pools.len();
             let targets = found::targets_of(std::slice::from_ref(target), &[], found);
-            let balancing = Balancing::RoundRobin;
-            pools.push(self.pool(before, spec, index, &targets, balancing, material, own)?);
+            let of = (&*targets, Balancing::RoundRobin);
+            pools.push(self.pool(before, spec, index, of, material, own)?);
             Ok(u32::try_from(index).ok())
         };
         let fallbacks = Fallbacks {
@@ -560,8 +560,7 @@ impl Kept {
         before: &Self,
         spec: &checked::Service,
         index: usize,
-        targets: &[checked::Target],
-        balancing: Balancing,
+        (targets, balancing): (&[checked::Target], Balancing),
         material: &Material,
         own: &Own,
     ) -> Result<Pool, Problem> {

@@ -18,6 +18,7 @@ mod names;
 mod ports;
 mod proxy;
 mod refused;
+mod sources;
 mod tls;
 
 /// Checks a text as if it lay in `/etc/thalweg`.

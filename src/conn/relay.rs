@@ -303,7 +303,10 @@ impl Flow<'_> {
         let n = match socket::recv(self.from.fd(), scratch.get_mut(..room).unwrap_or_default()) {
             Ok(0) => return Ok(Got::End),
             Ok(n) => n,
-            Err(error) if socket::would_block(&error) => return Ok(Got::Nothing),
+            Err(error) if socket::would_block(&error) => {
+                self.settle(0);
+                return Ok(Got::Nothing);
+            }
             Err(error) => return Err(self.source_failed(&error)),
         };
         self.settle(n);

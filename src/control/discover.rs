@@ -194,13 +194,11 @@ async fn keep_current(
         };
         let verdict = keeper.weigh(outcome, &*known, bounds, Instant::now(), luck());
         tell(&state.source, &verdict, &known);
-        let first = !asked.send_replace(true);
-        if let Some(list) = verdict.store {
-            state.list.store(Arc::new(list));
-            // The first list is waited for, unless it came too late for that.
+        let changed = verdict.store.map(|list| state.list.store(Arc::new(list))).is_some();
+        asked.send_replace(true);
+        if changed {
+            // Full: one is still to be taken, and stands for this one too.
             let _ = wake.try_send(());
-        } else if first {
-            tracing::debug!(source = %state.source, "asked for the first time: no list");
         }
         sleep(verdict.pause).await;
     }
@@ -254,6 +252,9 @@ fn tell(source: &Source, verdict: &Verdict<Vec<FoundTarget>>, known: &[FoundTarg
             tracing::info!(%source, targets = now.len(), added, removed, "targets found");
         }
         News::Again => tracing::info!(%source, targets = in_use, "the list comes again"),
+        News::Lost(why) | News::Gone(why) if known.is_empty() => {
+            tracing::warn!(%source, why, "no list of targets yet");
+        }
         News::Lost(why) => {
             tracing::warn!(%source, why, in_use, "no list: the last one stays in use");
         }

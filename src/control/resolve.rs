@@ -151,6 +151,9 @@ fn tell(host: &str, news: &News, known: &[IpAddr], store: Option<&Vec<IpAddr>>, 
     match news {
         News::Changed => tracing::info!(name = host, %before, %now, "resolved"),
         News::Again => tracing::info!(name = host, %now, "resolved again"),
+        News::Lost(why) | News::Gone(why) if known.is_empty() => {
+            tracing::warn!(name = host, why, "cannot be resolved");
+        }
         News::Lost(why) => tracing::warn!(
             name = host, why, in_use = %before,
             "cannot be resolved: the last answer stays in use"

@@ -121,7 +121,10 @@ impl TlsFlow<'_> {
                 Rest::Queued => self.drain().await?,
             }
             match got {
-                Got::Nothing => look = false,
+                Got::Nothing => {
+                    self.flow.settle(0);
+                    look = false;
+                }
                 Got::End => break,
                 Got::Some { read, emptied } => {
                     look = !emptied;

@@ -27,11 +27,14 @@
 mod support;
 
 mod admin;
+mod admission;
 mod balancing;
 mod churn;
 mod cli;
+mod discovery;
 mod lifecycle;
 mod limits;
+mod names;
 mod panics;
 mod programs;
 mod proxy_protocol;

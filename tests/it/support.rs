@@ -9,11 +9,14 @@ pub mod backend;
 pub mod certs;
 pub mod config;
 pub mod data;
+pub mod dns;
 pub mod events;
+pub mod hole;
 pub mod peer;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod tls;
 pub mod wait;
 

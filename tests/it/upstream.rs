@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::support::backend::{Backend, Manual};
 use crate::support::config::{Config, Service};
+use crate::support::hole::BlackHole;
 use crate::support::peer::Peer;
 use crate::support::ports::{free_port, loopback};
 use crate::support::proxy::{Launch, Proxy};
@@ -398,31 +399,4 @@ fn client_leaves_during_connect() {
         proxy.events().iter().filter(|event| event.text("@serviceId") == "svc").count() == 10
     });
     proxy.finish();
-}
-
-/// A listening address that never answers: its queue is full, and the kernel drops what else
-/// comes.
-struct BlackHole {
-    address: SocketAddr,
-    _listener: std::net::TcpListener,
-    _queue: Vec<socket2::Socket>,
-}
-
-impl BlackHole {
-    fn dig() -> BlackHole {
-        let address = loopback(free_port());
-        let listener = crate::support::backend::listen(address, 0).expect("listen");
-        // A queue of length 0 holds one connection.
-        let queue = (0..4)
-            .map(|_| {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
-                        .expect("socket");
-                socket.set_nonblocking(true).unwrap();
-                let _ = socket.connect(&address.into());
-                socket
-            })
-            .collect();
-        BlackHole { address, _listener: listener, _queue: queue }
-    }
 }

@@ -44,7 +44,7 @@ pub fn turn_away<'a>(
         let mute = tongue == Tongue::Other
             || (tongue == Tongue::Unknown && live.service().spec.tls == Tls::Disabled);
         if !mute && let Some(_place) = Place::take(core) {
-            let telling = tell(client, tongue, ending.cause);
+            let telling = rt::within(limits::FAREWELL, tell(client, tongue, ending.cause));
             let _ = crate::conn::unless_cut(live, ending.step, telling).await;
         }
         ending
@@ -63,9 +63,9 @@ async fn tell(client: &Sock, tongue: Tongue, cause: Cause) {
         Tongue::Unknown => {
             // An alert is understood as an answer only, and PostgreSQL asks for TLS in its own way.
             let mut first = [0; 8];
-            match rt::within(limits::FAREWELL, first_bytes(client, &mut first)).await {
-                Some(22) => farewell(client, &alert(code)).await,
-                Some(0) if first == postgres::SSL_REQUEST => {
+            match first_bytes(client, &mut first).await {
+                22 => farewell(client, &alert(code)).await,
+                0 if first == postgres::SSL_REQUEST => {
                     farewell(client, &postgres::refusal(cause.title())).await;
                 }
                 _ => {}

@@ -143,7 +143,7 @@ fn target(query: &Query, entry: &Value) -> Result<FoundTarget, String> {
 }
 
 /// The first place, and of an array its first element.
-fn first<'a>(places: Vec<&'a Value>) -> Option<&'a Value> {
+fn first(places: Vec<&Value>) -> Option<&Value> {
     match places.into_iter().next()? {
         Value::Array(elements) => elements.first(),
         Value::Null => None,

@@ -8,6 +8,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +31,14 @@ use crate::config::found::FoundTarget;
 use crate::config::limits;
 
 /// Where the system says how names are resolved.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS: &str = "/etc/hosts";
+struct Files {
+    resolv_conf: PathBuf,
+    hosts: PathBuf,
+}
 
 /// Asks name servers, not too many questions at a time.
 pub struct Lookups {
+    files: Files,
     settings: ArcSwap<checked::Resolver>,
     system: ArcSwap<System>,
     slots: Semaphore,
@@ -71,9 +75,14 @@ enum Answered {
 impl Lookups {
     /// For these settings.
     pub fn new(settings: checked::Resolver) -> Self {
-        let system = ArcSwap::from_pointee(System::read(&settings));
+        let files = Files { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() };
+        Self::over(files, settings)
+    }
+
+    fn over(files: Files, settings: checked::Resolver) -> Self {
+        let system = ArcSwap::from_pointee(System::read(&files, &settings));
         let slots = Semaphore::new(limits::RESOLVES_AT_ONCE);
-        Self { settings: ArcSwap::from_pointee(settings), system, slots }
+        Self { files, settings: ArcSwap::from_pointee(settings), system, slots }
     }
 
     /// Follows other settings from now on. True if they are others.
@@ -81,7 +90,7 @@ impl Lookups {
         if **self.settings.load() == *settings {
             return false;
         }
-        self.system.store(Arc::new(System::read(settings)));
+        self.system.store(Arc::new(System::read(&self.files, settings)));
         self.settings.store(Arc::new(settings.clone()));
         true
     }
@@ -93,11 +102,11 @@ impl Lookups {
 
     fn system(&self) -> Arc<System> {
         let system = self.system.load_full();
-        if system.seen == look() {
+        if system.seen == self.files.look() {
             return system;
         }
         tracing::debug!("the system's resolver files have changed");
-        let fresh = Arc::new(System::read(&self.settings.load()));
+        let fresh = Arc::new(System::read(&self.files, &self.settings.load()));
         self.system.store(Arc::clone(&fresh));
         fresh
     }
@@ -135,28 +144,31 @@ fn is_localhost(host: &str) -> bool {
     host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"))
 }
 
-fn look() -> Seen {
-    [RESOLV_CONF, HOSTS].map(|path| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
-    })
+impl Files {
+    fn look(&self) -> Seen {
+        [&self.resolv_conf, &self.hosts].map(|path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+        })
+    }
 }
 
 impl System {
-    fn read(settings: &checked::Resolver) -> Self {
-        let seen = look();
-        let written = fs::read(RESOLV_CONF).unwrap_or_default();
-        // Without a server in the file it is the one of this machine (resolv.conf(5)).
-        let local = || {
-            let server = vec![server(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)))];
-            (ResolverConfig::from_name_servers(server), ResolverOpts::default())
+    fn read(files: &Files, settings: &checked::Resolver) -> Self {
+        let seen = files.look();
+        let mut written = fs::read(&files.resolv_conf).unwrap_or_default();
+        let system = parse_resolv_conf(&written).or_else(|_| {
+            // Without a server in the file it is the one of this machine (resolv.conf(5)).
+            written.extend(b"\nnameserver 127.0.0.1\n");
+            parse_resolv_conf(&written)
+        });
+        let of = |servers: Vec<SocketAddr>| {
+            let servers = servers.into_iter().map(server).collect();
+            (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
         };
         let (config, options) = match &settings.servers {
-            Some(servers) => {
-                let servers = servers.iter().copied().map(server).collect();
-                (ResolverConfig::from_name_servers(servers), ResolverOpts::default())
-            }
-            None => parse_resolv_conf(&written).unwrap_or_else(|_| local()),
+            Some(servers) => of(servers.clone()),
+            None => system.unwrap_or_else(|_| of(vec![(Ipv4Addr::LOCALHOST, 53).into()])),
         };
         let (search, ndots) = (config.search().to_vec(), options.ndots);
         let provider = TokioRuntimeProvider::default();
@@ -173,7 +185,11 @@ impl System {
         let resolver = builder.build().inspect_err(|error| {
             tracing::error!(%error, "names cannot be resolved");
         });
-        let hosts = Hosts::from_system().unwrap_or_default();
+        let mut hosts = Hosts::default();
+        let read = fs::File::open(&files.hosts).and_then(|file| hosts.read_hosts_conf(file));
+        if let Err(error) = read {
+            tracing::warn!(%error, file = %files.hosts.display(), "cannot be read");
+        }
         Self { seen, resolver: resolver.ok(), hosts, search, ndots }
     }
 
@@ -376,6 +392,39 @@ mod tests {
         let lan = system(&["lan"], 1);
         assert_eq!(of(&lan, "db.example.com"), ["db.example.com.", "db.example.com.lan."]);
         assert_eq!(of(&lan, "_pg._tcp.example.com.")[..], ["_pg._tcp.example.com."]);
+    }
+
+    #[tokio::test]
+    async fn the_files_of_the_system_are_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let files =
+            Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts") };
+        let (resolv_conf, hosts) = (files.resolv_conf.clone(), files.hosts.clone());
+        // Nobody answers there, at once.
+        fs::write(&resolv_conf, "nameserver 127.255.255.254\nsearch lan\n").unwrap();
+        fs::write(&hosts, "10.0.0.1 db DB2.lan # both\n").unwrap();
+        let settings = checked::Resolver {
+            servers: None,
+            min_ttl: Duration::ZERO,
+            max_ttl: Duration::ZERO,
+            timeout: Duration::from_millis(50),
+            grace: Duration::ZERO,
+        };
+        let lookups = Lookups::over(files, settings);
+        let found = |ip: &str| Outcome::Found(vec![ip.parse().unwrap()], limits::HOSTS_TTL);
+        assert_eq!(lookups.addresses("DB", &[]).await, found("10.0.0.1"));
+        assert!(matches!(lookups.addresses("other", &[]).await, Outcome::Lost(_)));
+        // By its whole name in the file, by its first label here.
+        assert_eq!(lookups.system().in_hosts(&"db2.lan.".parse().unwrap()).unwrap().len(), 1);
+        fs::write(&hosts, "10.0.0.2 db\n10.0.0.3\tother\n").unwrap();
+        assert_eq!(lookups.addresses("db", &[]).await, found("10.0.0.2"));
+        assert_eq!(lookups.addresses("other", &[]).await, found("10.0.0.3"));
+        assert_eq!(lookups.system().search.len(), 1);
+        fs::write(&resolv_conf, "search lan wan.example\n").unwrap();
+        assert_eq!(lookups.system().search.len(), 2);
+        fs::remove_file(&hosts).unwrap();
+        fs::remove_file(&resolv_conf).unwrap();
+        assert!(lookups.system().search.is_empty() && lookups.system().resolver.is_some());
     }
 
     #[test]
