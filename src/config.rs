@@ -8,6 +8,7 @@ use std::path::Path;
 
 pub mod checked;
 pub mod document;
+pub mod expectation;
 pub mod found;
 pub mod limits;
 pub mod networks;

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cores;
 pub mod discover;
 pub mod events;
+pub mod health;
 pub mod listeners;
 pub mod notify;
 pub mod reload;

@@ -23,7 +23,7 @@
 //! | room | what |
 //! | --- | --- |
 //! | [`cli`] | one file per command |
-//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), health of targets ([`control::health`]), watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path; what sources have and may have ([`conn::admit::sources`]), how fast bytes may go ([`conn::pace`]) |
 //! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 
 use crate::accept::{self, Switch};
 use crate::config::limits;
-use crate::config::snapshot::{Listener, ServiceState, Snapshot};
+use crate::config::snapshot::{Listener, ServiceState, Snapshot, Target, TargetState};
 use crate::conn::account::{self, EventBatch, EventSink};
 use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Step};
@@ -100,6 +100,8 @@ pub enum Command {
     List(usize, oneshot::Sender<Page>),
     /// Cut the connection of this number, and say whether there was one.
     Kill(u64, oneshot::Sender<bool>),
+    /// Cut the connections to a target that went down.
+    CutTarget(Arc<TargetState>),
     /// End as soon as no connection is left.
     Finish,
 }
@@ -111,6 +113,8 @@ pub enum Notice {
     Unlistened(usize, SocketAddr, RawFd),
     /// The core of this index has ended as it was told to.
     Finished(usize),
+    /// Connections to this target fail one after the other.
+    Failing(Arc<TargetState>),
     /// The core of this index has died; what its panic, or the system, said.
     Died(usize, String),
 }
@@ -364,6 +368,11 @@ impl Core {
         live.is_some()
     }
 
+    /// Tells the control thread of a target that fails.
+    pub fn fails(&self, target: &Target) {
+        let _ = self.notices.send(Notice::Failing(Arc::clone(&target.state)));
+    }
+
     /// Tells the control thread that a listener is no longer used here.
     pub fn unlistened(&self, addr: SocketAddr, fd: RawFd) {
         let _ = self.notices.send(Notice::Unlistened(self.index, addr, fd));
@@ -416,6 +425,11 @@ fn obey(core: &Rc<Core>, command: Command) {
         // Whoever asked may have gone.
         Command::List(from, answer) => drop(answer.send(listing::page(core, from))),
         Command::Kill(sequence, answer) => drop(answer.send(core.kill(sequence))),
+        Command::CutTarget(state) => {
+            for (_, live) in core.live.borrow().iter().filter(|(_, live)| live.is_with(&state)) {
+                live.cut(Cause::TargetDown);
+            }
+        }
         Command::Finish => core.finishing.set(true),
     }
 }

@@ -74,10 +74,14 @@ struct Row {
     by_name: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy_protocol: Option<HeaderRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<AccessRow>,
     /// In words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     limits: Vec<String>,
+    /// How targets are checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<String>,
     rules: Vec<RuleRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fallbacks: Vec<FallbackRow>,
@@ -189,6 +193,7 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
                 other => format!(", {other}"),
             };
             writeln!(out, "{head}{balancing} -> {}", visible(&rule.targets.join(", ")))?;
+            row.write_health(out)?;
             continue;
         }
         writeln!(out, "{head}")?;
@@ -198,6 +203,7 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
         if !row.limits.is_empty() {
             writeln!(out, "      limits: {}", row.limits.join(", "))?;
         }
+        row.write_health(out)?;
         for rule in &row.rules {
             let mut what = vec![rule.read_as.clone()];
             what.extend(rule.conditions.iter().cloned());
@@ -215,6 +221,14 @@ fn write_table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
 }
 
 impl Row {
+    /// How targets are checked, on a line of its own.
+    fn write_health(&self, out: &mut impl Write) -> io::Result<()> {
+        match &self.health {
+            Some(health) => writeln!(out, "      health: {}", visible(health)),
+            None => Ok(()),
+        }
+    }
+
     /// What the service does with TLS and names.
     fn summary(&self) -> String {
         let mut summary = format!("tls {}", self.tls);
@@ -327,6 +341,7 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
             proxy_protocol: HeaderRow::of(service),
             access: AccessRow::new(service, &loaded.material.networks),
             limits: admission::limits(&service.limits),
+            health: service.health.as_ref().map(ToString::to_string),
             rules: service
                 .rules
                 .iter()
@@ -386,7 +401,8 @@ fn describe_list(discovery: &Discovery) -> String {
 /// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
 /// `db.internal/10.0.0.7:5432 (TLS)`, `unix:/run/db.sock (TLS as db.internal, pinned)`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port, tls, weight, backup, max_connections, header } = target;
+    let Target { host, address, port, tls, weight, backup, max_connections, header, check: _ } =
+        target;
     let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),

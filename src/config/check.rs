@@ -19,6 +19,7 @@ use crate::diagnostics::{
 mod access;
 mod admin;
 mod discovery;
+mod health;
 mod listen;
 mod port;
 mod proxy;

@@ -17,6 +17,10 @@ use super::found::Source;
 use super::networks::Networks;
 use super::pattern::Pattern;
 
+pub mod health;
+
+use self::health::{HealthCheck, TargetCheck};
+
 /// A whole configuration file that passed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
@@ -139,6 +143,8 @@ pub struct Service {
     pub retries: u32,
     /// What becomes of live connections when a reload removes the service.
     pub on_removed: OnRemoved,
+    /// `healthCheck`.
+    pub health: Option<HealthCheck>,
     /// The service document as the user wrote it, serialised on one line (the `service` member of
     /// its events).
     pub document: Arc<str>,
@@ -158,11 +164,17 @@ impl Service {
     }
 
     /// How TLS is spoken to its targets, and to the endpoints of its lists.
-    pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamTls> {
-        let of_lists = self.discoveries().flat_map(|discovery| {
-            std::iter::once(&discovery.secure).chain(discovery.source.endpoint_tls())
+    pub fn upstreams<'a>(&'a self) -> impl Iterator<Item = &'a UpstreamTls> {
+        let of_target = |target: &'a Target| {
+            let of_check = target.check.as_ref().and_then(|check| check.tls.as_ref());
+            target.tls.iter().chain(of_check)
+        };
+        let of_lists = self.discoveries().flat_map(move |discovery| {
+            std::iter::once(&discovery.secure)
+                .chain(discovery.source.endpoint_tls())
+                .chain(of_target(&discovery.template))
         });
-        self.targets().filter_map(|target| target.tls.as_ref()).chain(of_lists)
+        self.targets().flat_map(of_target).chain(of_lists)
     }
 }
 
@@ -193,6 +205,8 @@ pub struct Target {
     pub max_connections: Option<NonZeroU32>,
     /// `proxyProtocol`, else `proxyProtocol.send` of the service.
     pub header: SendHeader,
+    /// How it is checked; `None`: not at all.
+    pub check: Option<TargetCheck>,
 }
 
 /// Where the addresses of a target come from.

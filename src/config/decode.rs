@@ -115,11 +115,6 @@ struct Shape<'a> {
 impl Shape<'_> {
     /// Decodes one service.
     fn service(&mut self, node: &mut Node, place: &Place<'_>) -> Service {
-        let enabled = !matches!(node.get("enabled"), Some(Node { value: Value::Bool(false), .. }));
-        // A service that is not enabled asks for nothing, so nothing of it can be missing.
-        let mut unasked = Vec::new();
-        let found = if enabled { &mut *self.found } else { &mut unasked };
-        reserved::take_service(node, place, found);
         self.fit(node, place)
     }
 

@@ -13,8 +13,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod health;
 mod proxy;
 
+pub use self::health::{
+    CheckHeader, Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive,
+};
 pub use self::sources::{Discovery, Resolver};
 pub use super::size::Size;
 pub use super::span::Span;
@@ -197,6 +201,9 @@ pub struct Service {
     pub retries: u32,
     /// What becomes of live connections when a reload removes the service.
     pub on_removed: OnRemoved,
+    /// Whether targets can take connections. Without it all are taken to be up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// Routing by the name that the client asks for.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::checked::health::TargetCheck;
 use super::checked::{Address, Discovery, Rule, Service, Target, UpstreamTls};
 use super::limits;
 
@@ -175,16 +176,26 @@ impl FoundTarget {
             UpstreamTls { server_name, ..tls.clone() }
         };
         let secure = secure.filter(|_| self.secure);
+        let tls = template.tls.as_ref().or(secure).map(named);
+        let check = template.check.as_ref().map(|check| TargetCheck {
+            tls: match &check.tls {
+                Some(own) if !check.as_target && tls.is_none() => Some(named(own)),
+                None if !check.as_target => None,
+                _ => tls.clone(),
+            },
+            ..check.clone()
+        });
         Target {
             host: Arc::clone(&self.host),
             address: self.address(),
             port: self.port.unwrap_or(template.port),
-            tls: template.tls.as_ref().or(secure).map(named),
+            tls,
             // A weight of 0 for all takes the list out of use.
             weight: if template.weight == 0 { 0 } else { self.weight.unwrap_or(template.weight) },
             backup: self.backup || template.backup,
             max_connections: template.max_connections,
             header: template.header,
+            check,
         }
     }
 }
@@ -269,6 +280,7 @@ mod tests {
             backup: false,
             max_connections: None,
             header: crate::config::checked::SendHeader::Off,
+            check: None,
         };
         let plain = found("db-1.internal", None, false).target(&template, Some(&secure));
         assert_eq!((plain.port, plain.weight, plain.tls), (5432, 3, None));

@@ -1,6 +1,7 @@
 //! Every bound of the program: its name, unit, default and reason. A number that limits something
 //! and does not stand here is a bug.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 // ---- what a service may leave out -------------------------------------------------------------
@@ -207,6 +208,58 @@ pub const FOUND_FAULTS_TOLD: usize = 5;
 pub const FOUND_QUIET: Duration = Duration::from_millis(200);
 /// How long connections go on without the addresses of what was found, for them to be resolved first.
 pub const FOUND_RESOLVE: Duration = Duration::from_secs(1);
+
+// ---- health of targets ------------------------------------------------------------------------
+
+/// `healthCheck.interval`. With the default `fall` a dead target is out after at most 7 s.
+pub const CHECK_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
+/// Shortest `healthCheck.interval`: 100 checks a second of one target help nobody.
+pub const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// `healthCheck.fastInterval`, unless `interval` is shorter.
+pub const CHECK_FAST_DEFAULT: Duration = Duration::from_secs(1);
+/// `healthCheck.timeout`. A SYN or an answer lost once is resent after 1 s.
+pub const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
+/// `healthCheck.rise`: one success may be luck.
+pub const CHECK_RISE_DEFAULT: NonZeroU8 = NonZeroU8::MIN.saturating_add(1);
+/// `healthCheck.fall`: two failures may be a lost packet and the next.
+pub const CHECK_FALL_DEFAULT: NonZeroU8 = NonZeroU8::MIN.saturating_add(2);
+/// Longest message of a command, in bytes.
+pub const CHECK_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Most commands of a check.
+pub const CHECK_COMMANDS_MAX: usize = 64;
+/// Bytes received in one check, after which it has failed: a target that talks without end must
+/// not hold the control thread.
+pub const CHECK_BYTES_MAX: usize = 64 << 10;
+/// Largest compiled expectation, in bytes. A text needs some hundred.
+pub const EXPECTATION_COMPILED_MAX: usize = 1 << 20;
+/// Most checks at a time, as one of so many descriptors …
+pub const CHECKS_PER_DESCRIPTORS: u64 = 32;
+/// … and at least and at most so many. Further ones wait for their turn, and their time with them.
+pub const CHECKS_MIN_MAX: (u64, u64) = (8, 256);
+/// How long a target may take to end its side after a check, before the check's socket is closed.
+/// Closing with unread bytes would reset, and targets write resets into their logs.
+pub const CHECK_FAREWELL: Duration = Duration::from_secs(1);
+/// Steps remembered of a check that has failed, the last ones.
+pub const TRANSCRIPT_STEPS_MAX: usize = 16;
+/// Bytes shown of each of them.
+pub const TRANSCRIPT_BYTES_MAX: usize = 128;
+/// A check that took so much longer than its deadline says nothing of the target: this process did
+/// not run meanwhile.
+pub const CHECK_LATE: Duration = Duration::from_millis(500);
+/// Targets that went down and whose connections are not cut yet; further ones wait with their checks.
+pub const DOWNS_MAX: usize = 64;
+/// Steps in which a target that came up gets its share.
+pub const SLOW_START_STEPS: u32 = 20;
+/// `healthCheck.passive.failures`: below the `retries` of a few clients it would be one of them.
+pub const PASSIVE_FAILURES_DEFAULT: NonZeroU8 = NonZeroU8::MIN.saturating_add(4);
+/// `healthCheck.passive.ejectFor`.
+pub const EJECT_FOR_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest ejection, however often it was doubled; longer only if `ejectFor` is.
+pub const EJECT_FOR_MAX: Duration = Duration::from_secs(300);
+/// `healthCheck.passive.maxEjected`, in percent: the other half has to carry all.
+pub const EJECTED_MAX_DEFAULT: u8 = 50;
+/// A reset within this time, before the target has sent a byte, counts as a failure of the target.
+pub const EARLY_RESET: Duration = Duration::from_secs(1);
 
 // ---- a core -----------------------------------------------------------------------------------
 

@@ -33,27 +33,17 @@ const TOP: Keys = &[
     ("tunnel", Null),
     ("endpoints", Null),
 ];
-const SERVICE: Keys = &[("healthCheck", Null)];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.
 pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
-    let keys = match known {
-        k if k.contains(&"services") => TOP,
-        k if k.contains(&"rules") => SERVICE,
-        _ => &[],
-    };
+    let keys = if known.contains(&"services") { TOP } else { &[] };
     keys.iter().map(|(key, _)| *key)
 }
 
 /// Takes the reserved keys of the top level out.
 pub(super) fn take_top(root: &mut Node, found: &mut Vec<Diagnostic>) {
     take(root, TOP, &Place::Root, found);
-}
-
-/// Takes the reserved keys of a service out.
-pub(super) fn take_service(service: &mut Node, place: &Place<'_>, found: &mut Vec<Diagnostic>) {
-    take(service, SERVICE, place, found);
 }
 
 /// Takes the reserved keys of one object out and reports those that ask for something.

@@ -8,8 +8,9 @@
 //! - The control thread frees old snapshots: taking apart 10,000 services must not stall a core.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::{self, Address, Balancing, SendHeader, Termination, Tls};
+use super::checked::health::Probe;
+use super::checked::{self, Address, Balancing, SendHeader, Termination, Tls, UpstreamTls};
 use super::found::{self, Found};
 use super::limits;
 use super::pattern::{Kind, NameTable};
@@ -32,6 +34,10 @@ use crate::io::socket::Destination;
 use crate::tls::material::{self, Material};
 use crate::tls::problem::Problem;
 use crate::tls::store::Store;
+
+mod state;
+
+pub use self::state::{Failure, Report, Status, TargetState, since_1970};
 
 /// One version of the configuration, as the cores see it.
 #[derive(Debug, Default)]
@@ -271,13 +277,15 @@ pub struct Pool {
     pub targets: Box<[Target]>,
     /// How one of them is chosen.
     pub balancing: Balancing,
-    /// The order of turns, as indices of targets; see [`pick::schedule`].
+    /// The order of turns, as indices of targets without the backups; see [`pick::schedule`].
     pub schedule: Box<[u16]>,
-    /// The same of the backup targets.
-    pub backups: Box<[u16]>,
     /// Position in it, or how many choices there were; kept over reloads by the service's id and the
     /// pool's index.
     pub next: Arc<AtomicUsize>,
+    /// How many turns came to a target that could not take them.
+    pub passed_on: AtomicUsize,
+    /// Below this percentage of targets that are up their health is ignored; 0: never.
+    pub panic_threshold: u8,
     /// Connections that wait for a target with room.
     pub waiting: Waiting,
 }
@@ -305,14 +313,6 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Pool {
-    /// How many targets are backups, or are none, and may be chosen at all.
-    pub fn size(&self, backup: bool) -> usize {
-        let may_be = |target: &&Target| target.backup == backup && target.weight > 0;
-        self.targets.iter().filter(may_be).count()
-    }
-}
-
 /// One target.
 #[derive(Debug)]
 pub struct Target {
@@ -332,15 +332,33 @@ pub struct Target {
     pub max_connections: Option<NonZeroU32>,
     /// Whether it is told who the client is.
     pub header: SendHeader,
+    /// What the label hashes to, for choosing by the client's address.
+    pub hash: u64,
+    /// Failed connections in a row after which the control thread is told.
+    pub failures: Option<NonZeroU8>,
+    /// Its connections are cut when it goes down.
+    pub close_on_down: bool,
+    /// How it is checked.
+    pub check: Option<Arc<Check>>,
     /// What outlives a reload.
     pub state: Arc<TargetState>,
 }
 
-/// State of a target that a reload keeps, by its service's id and its label.
-#[derive(Debug, Default)]
-pub struct TargetState {
-    /// Connections over all cores, also those that are still connecting.
-    pub live: AtomicU32,
+/// How a target is checked.
+#[derive(Debug)]
+pub struct Check {
+    /// When and what.
+    pub probe: Arc<Probe>,
+    /// `host[/ip]:port`, as people read it.
+    pub label: String,
+    /// The `Host` of HTTP.
+    pub host: String,
+    /// Where.
+    pub addresses: Addresses,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<TargetTls>,
+    /// What `tls` was made from.
+    pub options: Option<UpstreamTls>,
 }
 
 impl Target {
@@ -364,18 +382,10 @@ impl Target {
     pub fn release(&self) {
         self.state.live.fetch_sub(1, Ordering::Relaxed);
     }
-
-    /// Which of two has more connections for its weight.
-    pub fn load_against(&self, other: &Self) -> std::cmp::Ordering {
-        let load = |it: &Self, weight: u32| {
-            u64::from(it.state.live.load(Ordering::Relaxed)) * u64::from(weight)
-        };
-        load(self, other.weight).cmp(&load(other, self.weight))
-    }
 }
 
 /// How TLS is spoken to a target.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TargetTls {
     /// Whom to trust, what to show, and the sessions that may be resumed.
     pub config: Arc<ClientConfig>,
@@ -384,7 +394,7 @@ pub struct TargetTls {
 }
 
 /// The addresses of a target.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Addresses {
     /// Known for good.
     Fixed(Destination),
@@ -567,25 +577,17 @@ impl Kept {
         let key = (Arc::clone(&spec.id), index);
         let next = before.turns.get(&key).cloned().unwrap_or_default();
         self.turns.insert(key, Arc::clone(&next));
-        let weighs = balancing == Balancing::WeightedRoundRobin;
-        let turns = |backup: bool| {
-            let share = |target: &checked::Target| match (target.backup == backup, target.weight) {
-                (false, _) | (true, 0) => 0,
-                (true, weight) => {
-                    if weighs {
-                        weight
-                    } else {
-                        1
-                    }
-                }
-            };
-            pick::schedule(&targets.iter().map(share).collect::<Vec<_>>())
+        let share = |target: &checked::Target| match (target.backup, balancing) {
+            (true, _) => 0,
+            (false, Balancing::WeightedRoundRobin) => target.weight,
+            (false, _) => target.weight.min(1),
         };
-        let (schedule, backups) = (turns(false), turns(true));
-        let targets =
-            targets.iter().map(|target| self.target(before, &spec.id, target, material, own));
+        let schedule = pick::schedule(&targets.iter().map(share).collect::<Vec<_>>());
+        let targets = targets.iter().map(|target| self.target(before, spec, target, material, own));
         let targets = targets.collect::<Result<_, _>>()?;
-        Ok(Pool { targets, balancing, schedule, backups, next, waiting: Waiting::default() })
+        let panic_threshold = spec.health.as_ref().map_or(0, |health| health.panic_threshold);
+        let (waiting, passed_on) = (Waiting::default(), AtomicUsize::default());
+        Ok(Pool { targets, balancing, schedule, next, passed_on, panic_threshold, waiting })
     }
 
     /// Tickets that were given out stay good as long as the same clients would be let in.
@@ -627,21 +629,63 @@ impl Kept {
     fn target(
         &mut self,
         before: &Self,
-        service: &Arc<str>,
+        spec: &checked::Service,
         target: &checked::Target,
         material: &Material,
         own: &Own,
     ) -> Result<Target, Problem> {
-        let tls = match &target.tls {
-            Some(upstream) => {
-                let (config, name) = material.client_config(upstream)?;
-                Some(TargetTls { config, name })
-            }
+        let tls = target_tls(target.tls.as_ref(), material)?;
+        let addresses = self.addresses(before, target, target.port, own);
+        let label = label(target, target.port);
+        let scheme = if tls.is_some() { "tls" } else { "tcp" };
+        let (host, uri) = (quoted(&label), quoted(&format!("{scheme}://{label}")));
+        let event = format!(r#"{{"host":{host},"scheme":"{scheme}","uri":{uri}}}"#);
+        let key = (Arc::clone(&spec.id), label.clone());
+        let state = before.targets.get(&key).or_else(|| self.targets.get(&key));
+        let state = state.cloned().unwrap_or_default();
+        self.targets.insert(key, Arc::clone(&state));
+        let check = match &target.check {
+            Some(check) => Some(Arc::new(Check {
+                probe: Arc::clone(&check.probe),
+                label: self::label(target, check.port.unwrap_or(target.port)),
+                host: host_header(target, check.port.unwrap_or(target.port)),
+                addresses: self.addresses(before, target, check.port.unwrap_or(target.port), own),
+                tls: target_tls(check.tls.as_ref(), material)?,
+                options: check.tls.clone(),
+            })),
             None => None,
         };
-        let addresses = match &target.address {
+        let health = spec.health.as_ref();
+        let passive = health.and_then(|health| health.passive);
+        let mut hasher = DefaultHasher::new();
+        label.hash(&mut hasher);
+        Ok(Target {
+            event,
+            label,
+            addresses,
+            tls,
+            weight: target.weight,
+            backup: target.backup,
+            max_connections: target.max_connections,
+            header: target.header,
+            hash: hasher.finish(),
+            failures: passive.map(|passive| passive.failures),
+            close_on_down: check.is_some() && health.is_some_and(|health| health.close_on_down),
+            check,
+            state,
+        })
+    }
+
+    fn addresses(
+        &mut self,
+        before: &Self,
+        target: &checked::Target,
+        port: u16,
+        own: &Own,
+    ) -> Addresses {
+        match &target.address {
             Address::Ip(ip) => {
-                let addr = SocketAddr::new(*ip, target.port);
+                let addr = SocketAddr::new(*ip, port);
                 if own.contains(addr) { Addresses::Loop } else { Addresses::Fixed(addr.into()) }
             }
             Address::Name => {
@@ -649,7 +693,7 @@ impl Kept {
                     let known = before.names.get(&target.host).cloned();
                     known.unwrap_or_else(|| Arc::new(Name::new(Arc::clone(&target.host))))
                 });
-                Addresses::Resolved(Arc::clone(name), target.port)
+                Addresses::Resolved(Arc::clone(name), port)
             }
             // The path's length was checked; one that still does not fit has no address.
             Address::Unix(path) => {
@@ -657,27 +701,35 @@ impl Kept {
             }
             // What they stand for has taken their place.
             Address::Srv => Addresses::Loop,
-        };
-        let label = label(target);
-        let scheme = if tls.is_some() { "tls" } else { "tcp" };
-        let (host, uri) = (quoted(&label), quoted(&format!("{scheme}://{label}")));
-        let event = format!(r#"{{"host":{host},"scheme":"{scheme}","uri":{uri}}}"#);
-        let key = (Arc::clone(service), label.clone());
-        let state = before.targets.get(&key).or_else(|| self.targets.get(&key));
-        let state = state.cloned().unwrap_or_default();
-        self.targets.insert(key, Arc::clone(&state));
-        let &checked::Target { weight, backup, max_connections, header, .. } = target;
-        Ok(Target { event, label, addresses, tls, weight, backup, max_connections, header, state })
+        }
     }
 }
 
-fn label(target: &checked::Target) -> String {
+fn target_tls(
+    options: Option<&UpstreamTls>,
+    material: &Material,
+) -> Result<Option<TargetTls>, Problem> {
+    let Some(options) = options else { return Ok(None) };
+    let (config, name) = material.client_config(options)?;
+    Ok(Some(TargetTls { config, name }))
+}
+
+/// What a target is called in HTTP.
+fn host_header(target: &checked::Target, port: u16) -> String {
+    match &target.address {
+        Address::Ip(ip) if ip.to_string() == *target.host => SocketAddr::new(*ip, port).to_string(),
+        Address::Ip(_) | Address::Name => format!("{}:{port}", target.host),
+        Address::Unix(_) | Address::Srv => "localhost".into(),
+    }
+}
+
+fn label(target: &checked::Target, port: u16) -> String {
     match &target.address {
         Address::Ip(ip) if ip.to_string() != *target.host => {
-            format!("{}/{ip}:{}", target.host, target.port)
+            format!("{}/{ip}:{port}", target.host)
         }
         Address::Ip(_) | Address::Name => {
-            format!("{}:{}", target.host.trim_end_matches('.'), target.port)
+            format!("{}:{port}", target.host.trim_end_matches('.'))
         }
         Address::Unix(_) | Address::Srv => target.host.to_string(),
     }

@@ -10,12 +10,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::checked::Tls;
 use crate::config::limits;
 use crate::conn::admit;
-use crate::conn::ending::Ending;
+use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::control::events::ToWriter;
 use crate::io::socket;
@@ -24,12 +24,30 @@ use crate::worker::Core;
 /// Closes the books of a connection.
 pub fn close(core: &Core, live: &Live, ending: Ending) {
     admit::release(live);
+    judge(core, live, ending);
     live.gives_back();
     core.leave(live);
     core.counters.ended(ending);
     core.counters.bytes_up.add(live.up.get());
     core.counters.bytes_down.add(live.down.get());
     core.write_event(|line| write(line, core, live, ending));
+}
+
+/// Counts a connection for its target, or against one that reset it at once.
+fn judge(core: &Core, live: &Live, ending: Ending) {
+    let Some(target) = live.chosen() else { return };
+    let Some(failures) = target.failures else { return };
+    if live.down.get() > 0 {
+        target.state.answered();
+    } else if (ending.side, ending.step, ending.cause)
+        == (Side::Upstream, Step::Relay, Cause::Reset)
+    {
+        let connected = Duration::from_millis(live.overhead_ms.get().into());
+        let early = live.born.elapsed().saturating_sub(connected) < limits::EARLY_RESET;
+        if early && target.state.was_reset(failures.get().into()) {
+            core.fails(target);
+        }
+    }
 }
 
 /// One event, on one line.

@@ -62,7 +62,8 @@ pub async fn first_that_answers(
             live.retries.set(attempt);
             core.counters.retries.add(1);
         }
-        let reached = match reach(core, live, target, limit).await? {
+        let was_up = target.state.is_up();
+        let mut reached = match reach(core, live, target, limit).await? {
             Ok(socket) => {
                 let known = opened.as_deref();
                 let by_postgres = known.is_some_and(|opened| opened.postgres);
@@ -76,6 +77,11 @@ pub async fn first_that_answers(
             }
             Err(cause) => Err(cause),
         };
+        judge(core, target, reached.as_ref().err().copied());
+        // What `onDown` cuts may not come to be after the cut.
+        if reached.is_ok() && was_up && target.close_on_down && !target.state.is_up() {
+            reached = Err(Cause::TargetDown);
+        }
         match reached {
             Ok(reached) => {
                 live.forget_note();
@@ -95,6 +101,18 @@ pub async fn first_that_answers(
         }
     }
     Err(ending.unwrap_or(Ending::us(Step::Connect, Cause::NoTarget)))
+}
+
+/// Counts an attempt for or against the target.
+fn judge(core: &Core, target: &Target, cause: Option<Cause>) {
+    let Some(failures) = target.failures else { return };
+    match cause {
+        None => target.state.connected(),
+        // No fault of the target.
+        Some(Cause::Ports | Cause::Descriptors | Cause::Loop | Cause::Unresolved) => {}
+        Some(_) if target.state.connect_failed(failures.get().into()) => core.fails(target),
+        Some(_) => {}
+    }
 }
 
 /// Waits until a target has room for one more connection, not for long and not with too many.

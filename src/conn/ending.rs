@@ -152,8 +152,12 @@ causes! {
         "An error of the operating system that has no code of its own; the event's `gwError` has \
          its text.";
     NoTarget "no-target" "no target can take the connection"
-        "Every target of the rule has weight 0, or has been tried. With health checks: every one is \
-         down.";
+        "Every target of the rule, and every backup, has been tried, has weight 0, or is out: by its \
+         health check or, for a time, by `passive`. The log has a line for each that went, with what \
+         its check saw.";
+    TargetDown "target-down" "the target went down"
+        "A health check found the target down, and the service's `healthCheck.onDown` is Close: its \
+         connections are cut, so that clients come back and reach another one.";
     TargetsFull "targets-full" "every target has all the connections it may have"
         "`maxConnections` of the targets: the connection waited for room for `timeouts.connect`, or too \
          many were waiting already. Raise it, or add targets.";

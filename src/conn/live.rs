@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::config::limits;
-use crate::config::snapshot::{Service, ServiceState, Target};
+use crate::config::snapshot::{Service, ServiceState, Target, TargetState};
 use crate::conn::ending::Cause;
 use crate::conn::pick;
 use crate::io::socket::{self, RawAddr};
@@ -187,6 +187,12 @@ impl Live {
     pub fn chosen(&self) -> Option<&Target> {
         let pool = self.service().pool(self.pool.get())?;
         pool.targets.get(usize::try_from(self.target.get()).ok()?)
+    }
+
+    /// Whether it is connected to the target with this state.
+    pub fn is_with(&self, state: &Arc<TargetState>) -> bool {
+        self.upstream.get() != NONE
+            && self.chosen().is_some_and(|target| Arc::ptr_eq(&target.state, state))
     }
 
     /// Where the client comes from; `None` for a Unix socket.

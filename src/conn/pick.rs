@@ -2,12 +2,15 @@
 //! socket: the shared state of the targets in, a choice out.
 //!
 //! Every attempt chooses anew among the targets that were not tried yet, so that what has changed
-//! meanwhile counts. Backup targets are chosen only when no other is left that may be. A target with
-//! weight 0, or with all the connections it may have, is not chosen.
+//! meanwhile counts. A target that is down or ejected, with weight 0, or with all the connections it
+//! may have, is not chosen. Backup targets are chosen only when no other is left that may be. Where
+//! fewer targets are up than `panicThreshold` says, and no backup is, health is ignored.
 //!
 //! The state is shared by all cores: few connections spread evenly too, and a count is that of the
-//! whole process.
+//! whole process. Nothing is locked or allocated; in turn over targets that all are up, only the one
+//! chosen is looked at.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -15,7 +18,7 @@ use std::sync::atomic::Ordering;
 
 use crate::config::checked::Balancing;
 use crate::config::limits;
-use crate::config::snapshot::{Pool, Target};
+use crate::config::snapshot::{Pool, Target, TargetState};
 
 /// The targets of a pool that a connection has tried; at most one more than `retries`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,99 +55,194 @@ pub enum Choice {
 /// Chooses a target for a client, and takes one of the target's connections: give it back with
 /// [`Target::release`].
 pub fn choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
-    let mut full = false;
+    let panics = is_panicking(pool);
+    if let Some(index) = in_turn(pool, tried, panics) {
+        return Choice::Target(index);
+    }
+    let full = Cell::new(false);
     // Somebody may take the last connection of a target between the look and the take.
     for _ in 0..limits::CHOICES_MAX {
-        let chosen = [false, true].into_iter().find_map(|backup| {
-            pick(pool, source, backup, |index, target| {
-                target.backup == backup && target.weight > 0 && !tried.has(index) && {
-                    let has_room = target.has_room();
-                    full |= !has_room;
-                    has_room
-                }
-            })
-        });
+        let among = |backup| Among { pool, tried, panics, backup, full: &full };
+        let chosen = pick(&among(false), source).or_else(|| pick(&among(true), source));
         let Some(index) = chosen else { break };
         if pool.targets.get(index).is_some_and(Target::take) {
             return Choice::Target(index);
         }
-        full = true;
+        full.set(true);
     }
-    if full { Choice::Full } else { Choice::None }
+    if full.get() { Choice::Full } else { Choice::None }
 }
 
-/// The best of the targets that may be; all of them are backups, or none is.
-fn pick(
-    pool: &Pool,
-    source: Option<IpAddr>,
-    backup: bool,
-    mut may_be: impl FnMut(usize, &Target) -> bool,
-) -> Option<usize> {
-    let targets = &pool.targets;
-    if targets.len() == 1 {
-        return targets.first().filter(|target| may_be(0, target)).map(|_| 0);
+/// Whether health is ignored.
+fn is_panicking(pool: &Pool) -> bool {
+    if pool.panic_threshold == 0 {
+        return false;
     }
-    let able = targets.iter().enumerate().filter(|(index, target)| may_be(*index, target));
-    let mut able = able.peekable();
-    able.peek()?;
+    let (mut up, mut all) = (0_usize, 0_usize);
+    for target in pool.targets.iter().filter(|target| target.weight > 0) {
+        match (target.backup, target.state.is_up()) {
+            (true, true) => return false,
+            (true, false) => {}
+            (false, is_up) => {
+                all += 1;
+                up += usize::from(is_up);
+            }
+        }
+    }
+    up * 100 < all * usize::from(pool.panic_threshold)
+}
+
+/// The targets that may be chosen, of those that are backups or of those that are none.
+struct Among<'a> {
+    pool: &'a Pool,
+    tried: &'a Tried,
+    panics: bool,
+    backup: bool,
+    /// One was left out only because it has all the connections it may have.
+    full: &'a Cell<bool>,
+}
+
+impl<'a> Among<'a> {
+    /// Each with its share of the connections; not 0.
+    fn able(&self) -> impl Iterator<Item = (usize, &'a Target, u64)> {
+        self.pool.targets.iter().enumerate().filter_map(|(index, target)| {
+            if target.backup != self.backup || self.tried.has(index) {
+                return None;
+            }
+            let share = share(target, self.panics);
+            if share == 0 {
+                return None;
+            }
+            let has_room = target.has_room();
+            if !has_room {
+                self.full.set(true);
+            }
+            has_room.then_some((index, target, share))
+        })
+    }
+}
+
+/// The weight of a target for its health, as a multiple of [`TargetState::FULL`]; 0: it may not be.
+fn share(target: &Target, panics: bool) -> u64 {
+    let share = match panics {
+        true if target.state.may_be_tried() => TargetState::FULL,
+        true => 0,
+        false => target.state.share(),
+    };
+    u64::from(target.weight) * u64::from(share)
+}
+
+/// The target whose turn it is, if it can take it.
+fn in_turn(pool: &Pool, tried: &Tried, panics: bool) -> Option<usize> {
+    if !matches!(pool.balancing, Balancing::RoundRobin | Balancing::WeightedRoundRobin) {
+        return None;
+    }
+    let schedule = &pool.schedule;
+    let turn = match schedule.len() {
+        0 => return None,
+        // Nobody else could.
+        1 => 0,
+        _ => pool.next.fetch_add(1, Ordering::Relaxed),
+    };
+    let index = usize::from(*schedule.get(turn.checked_rem(schedule.len())?)?);
+    let target = pool.targets.get(index)?;
+    if tried.has(index) {
+        return None;
+    }
+    let full = u64::from(target.weight) * u64::from(TargetState::FULL);
+    let share = share(target, panics);
+    // One that starts slowly passes the turns of some rounds on.
+    let takes =
+        share == full || (share > 0 && golden(turn.checked_div(schedule.len())?, full) < share);
+    (takes && target.take()).then_some(index)
+}
+
+/// The best of the targets that may be.
+fn pick(among: &Among<'_>, source: Option<IpAddr>) -> Option<usize> {
+    let pool = among.pool;
+    if pool.targets.len() == 1 {
+        return among.able().next().map(|(index, ..)| index);
+    }
+    let next = || pool.next.fetch_add(1, Ordering::Relaxed);
     match pool.balancing {
-        Balancing::First => able.next().map(|(index, _)| index),
-        Balancing::RoundRobin | Balancing::WeightedRoundRobin => in_turn(pool, backup, able),
+        Balancing::First => among.able().next().map(|(index, ..)| index),
+        Balancing::RoundRobin | Balancing::WeightedRoundRobin => passed_on(among),
         // Equal ones in turn, so that an idle pool does not send all to its first.
         Balancing::LeastConnections => {
-            let turn = pool.next.fetch_add(1, Ordering::Relaxed);
-            let count = targets.len();
-            let rank =
-                |index: usize| (index + count - turn.checked_rem(count).unwrap_or(0)) % count;
-            able.min_by(|(a, one), (b, other)| {
-                one.load_against(other).then_with(|| rank(*a).cmp(&rank(*b)))
-            })
-            .map(|(index, _)| index)
+            let loads = || among.able().map(|it| (it.0, load(&it)));
+            let (index, least) = loads().min_by(|(_, one), (_, other)| one.cmp_to(other))?;
+            let equal = || loads().filter(|(_, load)| load.cmp_to(&least).is_le());
+            // What has changed since they were counted may leave none.
+            let turn = next().checked_rem(equal().count());
+            Some(turn.and_then(|turn| equal().nth(turn)).map_or(index, |(index, _)| index))
         }
         Balancing::PowerOfTwo => {
-            let able: Vec<usize> = able.map(|(index, _)| index).collect();
-            let turn = pool.next.fetch_add(1, Ordering::Relaxed);
-            let (one, other) = two_of(scramble(turn as u64), able.len())?;
-            let (one, other) = (*able.get(one)?, *able.get(other)?);
-            let heavier = targets.get(one)?.load_against(targets.get(other)?).is_gt();
-            Some(if heavier { other } else { one })
+            let (one, other) = two_of(scramble(next() as u64), among.able().count())?;
+            let mut able = among.able().skip(one.min(other));
+            let (low, skip) = (able.next()?, one.abs_diff(other).checked_sub(1));
+            // What has changed since they were counted may leave one.
+            let Some(high) = skip.and_then(|skip| able.nth(skip)) else { return Some(low.0) };
+            // Of equal ones the first that was drawn.
+            let (one, other) = if one < other { (low, high) } else { (high, low) };
+            Some(if load(&one).cmp_to(&load(&other)).is_gt() { other.0 } else { one.0 })
         }
-        Balancing::Random => {
-            let random = scramble(pool.next.fetch_add(1, Ordering::Relaxed) as u64);
-            by_weight(random, able.map(|(index, target)| (index, target.weight)))
-        }
+        Balancing::Random => by_share(among, scramble(next() as u64)),
         // Without an address (a Unix socket) all are one client.
         Balancing::SourceHash => {
-            let score = |target: &Target| rendezvous(source, target);
-            able.max_by(|(_, one), (_, other)| score(one).total_cmp(&score(other)))
-                .map(|(index, _)| index)
+            let client = hash_of(source);
+            let scored = among.able().map(|it| (it.0, rendezvous(client, it.1, it.2)));
+            scored.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(index, _)| index)
         }
     }
 }
 
-/// The next of the schedule. The position is shared, and the schedule is smooth; a target that may
-/// not be leaves its turns to all others, not to the one behind it.
-fn in_turn<'a>(
-    pool: &Pool,
-    backup: bool,
-    able: impl Iterator<Item = (usize, &'a Target)>,
-) -> Option<usize> {
-    let schedule = if backup { &pool.backups } else { &pool.schedule };
-    let able: Vec<usize> = able.map(|(index, _)| index).collect();
-    let is_able = |index: &&u16| able.binary_search(&usize::from(**index)).is_ok();
-    let turns = match able.len() {
-        0 => return None,
-        all if all == pool.size(backup) => schedule.len(),
-        _ => schedule.iter().filter(is_able).count(),
+/// How loaded a target would be with one connection more, for its share.
+struct Load {
+    connections: u64,
+    share: u64,
+}
+
+fn load((_, target, share): &(usize, &Target, u64)) -> Load {
+    let live = target.state.live.load(Ordering::Relaxed);
+    Load { connections: u64::from(live) + 1, share: *share }
+}
+
+impl Load {
+    fn cmp_to(&self, other: &Self) -> std::cmp::Ordering {
+        (self.connections * other.share).cmp(&(other.connections * self.share))
+    }
+}
+
+/// A turn that came to a target which could not take it goes to all others by their shares, not to
+/// the one behind it.
+fn passed_on(among: &Among<'_>) -> Option<usize> {
+    let all_alike = among.pool.balancing == Balancing::RoundRobin;
+    let weigh = |target: &Target, share: u64| match all_alike {
+        true => share / u64::from(target.weight.max(1)),
+        false => share,
     };
-    // Only who finds a target takes a turn: else backups would be skipped in step.
-    let at = pool.next.fetch_add(1, Ordering::Relaxed).checked_rem(turns)?;
-    let index = if turns == schedule.len() {
-        schedule.get(at)
-    } else {
-        schedule.iter().filter(is_able).nth(at)
-    };
-    index.copied().map(usize::from)
+    let total: u64 = among.able().map(|(_, target, share)| weigh(target, share)).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut at = golden(among.pool.passed_on.fetch_add(1, Ordering::Relaxed), total);
+    let mut last = None;
+    for (index, target, share) in among.able() {
+        let share = weigh(target, share);
+        last = Some(index);
+        if at < share {
+            break;
+        }
+        at -= share;
+    }
+    last
+}
+
+/// The `turn`th of a sequence of numbers below `count` that fills it as evenly as can be however
+/// often it is asked: multiples of the golden ratio.
+fn golden(turn: usize, count: u64) -> u64 {
+    let fraction = (turn as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    u64::try_from((u128::from(fraction) * u128::from(count)) >> 64).unwrap_or(0)
 }
 
 /// The order in which targets of these weights take turns: as often as their weight says, and spread
@@ -196,31 +294,36 @@ fn two_of(random: u64, count: usize) -> Option<(usize, usize)> {
     Some((usize::try_from(one).ok()?, usize::try_from(other).ok()?))
 }
 
-fn by_weight(random: u64, weights: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
-    // One pass: each takes the place of those before it with its share of the weight so far.
+fn by_share(among: &Among<'_>, mut random: u64) -> Option<usize> {
+    // One pass: each takes the place of those before it with its part of the shares so far.
     let mut total = 0_u64;
     let mut chosen = None;
-    let mut random = random;
-    for (index, weight) in weights {
-        total += u64::from(weight);
+    for (index, _, share) in among.able() {
+        total += share;
         random = scramble(random);
-        if random % total.max(1) < u64::from(weight) {
+        if random % total < share {
             chosen = Some(index);
         }
     }
     chosen
 }
 
-/// Highest-random-weight hashing: each client has its own order of the targets, so one that leaves
-/// only moves its own clients, and a weight moves no more than its share.
-fn rendezvous(source: Option<IpAddr>, target: &Target) -> f64 {
+fn hash_of(source: Option<IpAddr>) -> u64 {
     let mut hasher = DefaultHasher::new();
     source.hash(&mut hasher);
-    target.label.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Highest-random-weight hashing: each client has its own order of the targets, so one that leaves
+/// only moves its own clients, and a share moves no more than itself.
+fn rendezvous(client: u64, target: &Target, share: u64) -> f64 {
     // Into (0, 1]: 53 bits are what an f64 holds.
     #[allow(clippy::cast_precision_loss)]
-    let uniform = ((scramble(hasher.finish()) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-    -f64::from(target.weight) / uniform.ln().min(-f64::MIN_POSITIVE)
+    let uniform =
+        ((scramble(client ^ scramble(target.hash)) >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    #[allow(clippy::cast_precision_loss)]
+    let share = share as f64;
+    -share / uniform.ln().min(-f64::MIN_POSITIVE)
 }
 
 /// SplitMix64's output function: neighbouring numbers come out unlike each other.

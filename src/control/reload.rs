@@ -18,6 +18,7 @@ use crate::control::admin::{self, Admin};
 use crate::control::cores::Cores;
 use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
+use crate::control::health::Health;
 use crate::control::listeners::{BindError, Listeners};
 use crate::control::watch::Watch;
 use crate::control::{notify, resolve};
@@ -45,7 +46,19 @@ pub struct Served {
     /// The lists that are served.
     found: Found,
     watch: Watch,
+    /// The checks of targets.
+    pub health: Health,
     retired: Vec<Arc<Snapshot>>,
+}
+
+/// What helps to serve it, started.
+#[derive(Debug)]
+#[allow(missing_docs)] // as in `Served`
+pub struct Aides {
+    pub admin: Admin,
+    pub watch: Watch,
+    pub lists: Lists,
+    pub health: Health,
 }
 
 /// Certificates and trust, and when reading them began.
@@ -120,10 +133,10 @@ impl Served {
         path: PathBuf,
         checked: Checked,
         material: Read,
-        admin: Admin,
-        (watch, lists): (Watch, Lists),
+        aides: Aides,
         cores: usize,
     ) -> Result<Self, Refusal> {
+        let Aides { admin, watch, lists, health } = aides;
         let workers = checked.workers.clone();
         let resolver = checked.resolver.clone();
         let nothing = Checked {
@@ -147,6 +160,7 @@ impl Served {
             lists,
             found: Found::new(),
             watch,
+            health,
             retired: Vec::new(),
         };
         served.apply(checked, material, cores, |_, _| {}, |_| {}).await?;
@@ -335,6 +349,7 @@ impl Served {
             if self.checked == checked { limits::FOUND_RESOLVE } else { limits::RESOLVE_START };
         self.resolver.first(new, limit).await;
         self.resolver.follow(self.kept.names());
+        self.health.follow(&snapshot);
         let path = checked.events.as_ref().map(|to| to.file.clone());
         self.process.events.on.store(path.is_some(), Ordering::Relaxed);
         self.process.events.tell(ToWriter::Use(path));

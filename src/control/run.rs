@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, unbounded_channel};
 
 use crate::config::checked::Checked;
 use crate::config::limits;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Snapshot, TargetState};
 use crate::config::{self};
 use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
@@ -20,8 +20,9 @@ use crate::control::admin::{Admin, Question, View};
 use crate::control::cores::{self, Cores};
 use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
+use crate::control::health::Health;
 use crate::control::notify;
-use crate::control::reload::{self, Read, Served};
+use crate::control::reload::{self, Aides, Read, Served};
 use crate::control::watch::Watch;
 use crate::io::system;
 use crate::metrics::Counters;
@@ -65,7 +66,7 @@ pub fn run(options: &Options) -> Result<(), String> {
 }
 
 async fn control(options: &Options, checked: Checked, material: Read) -> Result<(), String> {
-    let mut signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
+    let signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let (engine, without) = rt::choose(checked.workers.io_uring).map_err(|error| {
         format!(
             "io_uring cannot be used: {error}. Linux 6.x with kernel.io_uring_disabled=0 is needed \
@@ -91,13 +92,13 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     let (watch, files) = Watch::start();
     let (lists, found) = Lists::start();
     let (view, questions) = View::new(Arc::clone(&process));
-    let admin = Admin::new(Arc::new(view));
-    let mut changes = Changes { files, found, questions };
+    let (health, downs) = Health::start(Arc::clone(&process), budget.checks);
     let path = options.config.clone();
-    let mut served = Served::first(path, checked, material, admin, (watch, lists), cpus.len())
+    let aides = Aides { admin: Admin::new(Arc::new(view)), watch, lists, health };
+    let mut served = Served::first(path, checked, material, aides, cpus.len())
         .await
         .map_err(|refusal| refusal.to_string())?;
-    let (notices, mut inbox) = unbounded_channel();
+    let (notices, inbox) = unbounded_channel();
     let mut cores = Cores::start(&cpus, pin, engine, Arc::clone(&process), notices)
         .map_err(|error| format!("a core cannot be started: {error}"))?;
     for core in 0..cores.len() {
@@ -115,9 +116,10 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     // Nobody may be reading: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
     notify::ready(&served.status());
-    let result = serve(&mut signals, &mut inbox, &mut changes, &mut served, &mut cores).await;
+    let mut heard = Heard { signals, inbox, files, found, downs, questions };
+    let result = serve(&mut heard, &mut served, &mut cores).await;
     if result.is_ok() {
-        drain(options.drain_deadline, &mut signals, &mut inbox, &mut served, &mut cores).await?;
+        drain(options.drain_deadline, &mut heard, &mut served, &mut cores).await?;
         summarise(&process);
     }
     if process.events.tell(ToWriter::End) {
@@ -144,24 +146,24 @@ fn summarise(process: &Process) {
     );
 }
 
-/// What changes by itself.
-struct Changes {
-    /// Files of certificates and of trust.
+/// What the control loop waits for.
+struct Heard {
+    signals: Signals,
+    /// What cores say.
+    inbox: UnboundedReceiver<Notice>,
+    /// A watched file has changed.
     files: Receiver<()>,
-    /// Lists of targets.
+    /// A list of targets has changed.
     found: Receiver<()>,
+    /// Targets that went down and whose connections are to be cut.
+    downs: Receiver<Arc<TargetState>>,
     /// What the admin API asks of cores.
     questions: Receiver<Question>,
 }
 
 /// Serves until a signal asks for the end.
-async fn serve(
-    signals: &mut Signals,
-    inbox: &mut UnboundedReceiver<Notice>,
-    changes: &mut Changes,
-    served: &mut Served,
-    cores: &mut Cores,
-) -> Result<(), String> {
+async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Result<(), String> {
+    let Heard { signals, inbox, files, found, downs, questions } = heard;
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
     let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
     let mut reread = tokio::time::interval_at(first, limits::MATERIAL_REREAD);
@@ -174,9 +176,10 @@ async fn serve(
                 Asked::End => return Ok(()),
             },
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
-            Some(()) = changes.files.recv() => served.reload_material(cores).await,
-            Some(()) = changes.found.recv() => served.lists_changed(cores).await,
-            Some(Question { core, command }) = changes.questions.recv() => cores.send(core, command),
+            Some(()) = files.recv() => served.reload_material(cores).await,
+            Some(()) = found.recv() => served.lists_changed(cores).await,
+            Some(down) = downs.recv() => cores.send_all(|| Command::CutTarget(Arc::clone(&down))),
+            Some(Question { core, command }) = questions.recv() => cores.send(core, command),
             _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {
@@ -196,6 +199,7 @@ fn heed(notice: Option<Notice>, served: &mut Served, cores: &mut Cores) -> Resul
             cores.replace(core, &said)?;
             served.introduce(core, cores);
         }
+        Some(Notice::Failing(state)) => served.health.failing(&state),
         Some(Notice::Finished(core)) => return Ok(cores.finished(core)),
         None => {}
     }
@@ -206,16 +210,17 @@ fn heed(notice: Option<Notice>, served: &mut Served, cores: &mut Cores) -> Resul
 /// deadline.
 async fn drain(
     deadline: Duration,
-    signals: &mut Signals,
-    inbox: &mut UnboundedReceiver<Notice>,
+    heard: &mut Heard,
     served: &mut Served,
     cores: &mut Cores,
 ) -> Result<(), String> {
+    let Heard { signals, inbox, questions, .. } = heard;
     notify::stopping();
     tracing::info!(?deadline, "draining: no new connections; those that live may finish");
     let deadline = Instant::now() + deadline;
     served.admin.view.draining.store(true, Ordering::Relaxed);
     served.leave_all();
+    served.health.stop();
     let mut told = false;
     let mut cut = false;
     loop {
@@ -238,6 +243,7 @@ async fn drain(
                     cores.send_all(|| Command::Finish);
                 }
             }
+            Some(Question { core, command }) = questions.recv() => cores.send(core, command),
             () = sleep_until(due) => served.close_due(cores),
             () = sleep_until(Some(end)) => {
                 if cut {
@@ -299,6 +305,7 @@ struct Budget {
     descriptors: u64,
     connections: u64,
     pipes_per_core: usize,
+    checks: usize,
 }
 
 impl Budget {
@@ -310,7 +317,10 @@ impl Budget {
         let cores_count = cores.max(1) as u64;
         // At most an eighth of all descriptors goes to pipes, two each.
         let pipes = (descriptors / 16 / cores_count).min(limits::PIPES_LENT_MAX as u64);
+        let (least, most) = limits::CHECKS_MIN_MAX;
+        let checks = (descriptors / limits::CHECKS_PER_DESCRIPTORS).clamp(least, most);
         let taken = limits::DESCRIPTORS_RESERVED
+            + checks
             + cores_count * (4 + 2 * pipes)
             + listeners as u64 * cores_count;
         let connections = descriptors.saturating_sub(taken) / 2;
@@ -321,7 +331,8 @@ impl Budget {
             ));
         }
         let pipes_per_core = usize::try_from(pipes).unwrap_or(0);
-        Ok(Self { descriptors, connections, pipes_per_core })
+        let checks = usize::try_from(checks).unwrap_or(1);
+        Ok(Self { descriptors, connections, pipes_per_core, checks })
     }
 }
 

@@ -238,6 +238,15 @@ codes! {
         "A header of `discovery` has a name or a value that HTTP does not allow, is written twice, or \
          is one that the proxy sets itself (Host, Connection, Content-Length, …)."
         "\"headers\": { \"Accept\": \"application/json\" }, \"headerFiles\": { \"X-Consul-Token\": \"consul.token\" }"
+    BAD_CHECK "E160" Error "health check not usable"
+        "What `healthCheck` says cannot be done, or contradicts itself: a check is one connection to \
+         one port, in which either `commands` are gone through or one `http` request is made."
+        "\"healthCheck\": { \"commands\": [ { \"name\": \"send\", \"message\": \"PING\\r\\n\" }, { \"name\": \"expect\", \"message\": \"+PONG\" } ] }"
+    BAD_MESSAGE "E161" Error "message of a health check not usable"
+        "A message is a text with JSON's escapes, or `Hex(…)` with the digits of its bytes. What is \
+         expected may also be `Regex(x)`, an expression about bytes that runs in linear time; it must \
+         not be one that nothing at all is enough for."
+        "\"PING\\r\\n\", \"Hex(00 00 00 08 04 d2 16 2f)\", \"Regex(role:(master|primary))\""
 
     // ---- warnings and remarks -----------------------------------------------------------------
     NOBODY_ALLOWED "W190" Warn "nobody may connect"
@@ -289,6 +298,9 @@ codes! {
         "The events of a service have its document as it was written, the headers of `discovery` \
          too. By its name this one is a secret."
         "\"headerFiles\": { \"Authorization\": \"registry.token\" }; the file has the whole value: Bearer …"
+    CHECK_IDLE "W160" Warn "part of a health check that has no effect"
+        "The key belongs to checks that are not made as the rest is written."
+        "{ \"interval\": null } makes no checks; \"passive\" alone looks at connections only"
     NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
         "The contract of the configuration has this key, but this release does not use it. What is \
          served does not change for it."
@@ -303,6 +315,15 @@ codes! {
     FILE_NOTE "I150" Info "a remark about a certificate file"
         "The files were read and are used; something about them is worth knowing."
         "thalweg check -c config.json shows which certificate serves which name"
+    SEND_UNANSWERED "I160" Info "a health check that ends by sending"
+        "After the last `expect` nothing can fail any more: a target may have closed its side, as \
+         many do after a QUIT. So this `send` proves nothing."
+        "{ \"name\": \"send\", \"message\": \"QUIT\\r\\n\" }, { \"name\": \"expect\", \"message\": \"+OK\" }"
+    CHECK_UNVERIFIED "I161" Info "a health check that verifies no certificate"
+        "The check speaks TLS, but the target's own connections do not, so nothing says whom to trust \
+         (they carry the clients' TLS, or none). Whoever answers on the target's address can pass the \
+         check, as with a check without TLS. What is sent in it should be no secret."
+        "Give the target `tls` and `caFile` where it is the proxy that speaks TLS to it."
     DOMAIN_UNUSED "I120" Info "domain has no effect"
         "The service does not route by name, so the patterns of its rules are not looked at. If its \
          rules have no other conditions, the targets of all of them are used in turn."

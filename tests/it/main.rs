@@ -32,6 +32,7 @@ mod balancing;
 mod churn;
 mod cli;
 mod discovery;
+mod health;
 mod lifecycle;
 mod limits;
 mod names;

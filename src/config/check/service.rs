@@ -61,7 +61,8 @@ impl Scope<'_, '_> {
     /// Checks a service. `None` if an error was found that leaves nothing to compile.
     pub(super) fn compile(&mut self, at: usize, service: &Service) -> Option<Compiled> {
         let tls = self.tls(service);
-        let (by_rule, places) = self.rules(service);
+        let (mut by_rule, places) = self.rules(service);
+        let health = self.health(service, &mut by_rule);
         let (targets, fallbacks) = self.fallbacks(service);
         let proxy = self.proxy(service);
         let timeouts = self.timeouts(service);
@@ -91,6 +92,7 @@ impl Scope<'_, '_> {
             timeouts,
             retries: service.retries,
             on_removed,
+            health,
             document: Arc::from(""),
         };
         self.tlvs_told(service, &spec);

@@ -151,6 +151,7 @@ fn balanced(
         backup: target.backup,
         max_connections: target.max_connections,
         header: checked::SendHeader::Off,
+        check: None,
     }
 }
 

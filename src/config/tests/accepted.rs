@@ -58,6 +58,61 @@ fn full_json_says_the_defaults() {
     assert_eq!(service.tls, plain.tls);
     assert_eq!(service.fallbacks, plain.fallbacks);
     assert_eq!(full.workers, good(&one("")).workers);
+    let checks = r#""healthCheck": { "passive": {} }"#;
+    assert_eq!(service.health, good(&one(checks)).services.pop().expect("one service").health);
+}
+
+#[test]
+fn a_health_check_is_read_as_it_says() {
+    let shown = |check: &str| {
+        let service = service(&format!("\"healthCheck\": {check}"));
+        service.health.expect("it is there").to_string()
+    };
+    let times = "every 5s (1s in doubt) within 3s, up after 2, down after 3";
+    assert_eq!(shown("{}"), format!("connect {times}"));
+    assert_eq!(
+        shown(
+            r#"{ "interval": "500ms", "initial": "Down", "onDown": "Close", "proxyProtocol": "V2" }"#
+        ),
+        "connect after PROXY V2 every 500ms (500ms in doubt) within 3s, up after 2, down after 3, \
+         down at first, connections cut when down"
+    );
+    assert_eq!(
+        shown(
+            r#"{ "commands": [ { "name": "send", "message": "Hex(0d 0A)" },
+                               { "name": "expect", "message": "Regex(a+)" } ] }"#
+        ),
+        format!(r#"send "\r\n", expect Regex(a+) {times}"#)
+    );
+    assert_eq!(
+        shown(
+            r#"{ "http": { "path": "/a", "status": [200, 429], "body": "ok" }, "slowStart": "1m" }"#
+        ),
+        format!("http GET /a = 200|429 with \"ok\" {times}, slow start 1m")
+    );
+    assert_eq!(
+        shown(r#"{ "interval": null, "passive": {} }"#),
+        "no checks; out for 30s after 5 failed connections, at most 50 %"
+    );
+}
+
+#[test]
+fn tls_of_a_check_follows_the_target() {
+    let of = |check: &str, target: &str| {
+        let rules = format!("\"rules\": [{{ \"targets\": [{target}] }}]");
+        let service = service(&format!("\"healthCheck\": {check}, {rules}"));
+        let check = service.rules[0].targets[0].check.clone().expect("it is checked");
+        (check.port, check.tls.map(|tls| tls.insecure))
+    };
+    let (plain, tls) = (r#"{ "host": "db" }"#, r#"{ "host": "db", "tls": true }"#);
+    assert_eq!(of("{}", plain), (None, None));
+    assert_eq!(of("{}", tls), (None, None), "a connect only");
+    assert_eq!(of(r#"{ "tls": true }"#, tls), (None, Some(false)));
+    assert_eq!(of(r#"{ "tls": true }"#, plain), (None, Some(true)));
+    assert_eq!(of(r#"{ "http": {} }"#, tls), (None, Some(false)));
+    assert_eq!(of(r#"{ "http": {}, "tls": false }"#, tls), (None, None));
+    assert_eq!(of(r#"{ "http": {}, "port": 8008 }"#, tls), (Some(8008), None));
+    assert_eq!(of(r#"{ "http": {}, "port": 8008, "tls": true }"#, tls), (Some(8008), Some(false)));
 }
 
 #[test]
