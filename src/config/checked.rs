@@ -265,7 +265,7 @@ impl AcceptHeader {
 }
 
 /// Whether a target is told who the client is, and by which version of the header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum SendHeader {
     /// It is not.
     #[default]

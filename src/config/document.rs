@@ -16,9 +16,7 @@ use serde::{Deserialize, Serialize};
 mod health;
 mod proxy;
 
-pub use self::health::{
-    CheckHeader, Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive,
-};
+pub use self::health::{Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive};
 pub use self::sources::{Discovery, Resolver};
 pub use super::size::Size;
 pub use super::span::Span;

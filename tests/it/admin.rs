@@ -47,7 +47,8 @@ fn what_lives_is_shown() {
         let shown = ask(&at, "/api/tcp/targets?service=s%20%221%22", &[]).json();
         assert_eq!(shown.as_array().unwrap().len(), 1, "{shown}");
         assert_eq!(shown[0]["target"], backend.address.to_string());
-        assert_eq!(shown[0]["connections"], 1, "{shown}");
+        assert_eq!(shown[0]["health"]["connections"], 1, "{shown}");
+        assert_eq!(shown[0]["health"]["status"], "Up", "{shown}");
         let text = ask(&at, "/metrics", &[]).body;
         let target = backend.address;
         let line = format!(

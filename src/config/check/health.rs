@@ -6,12 +6,13 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 
 use super::Findings;
+use super::proxy;
 use super::service::Scope;
 use crate::config::checked::health::{
-    Command, HealthCheck, HttpCheck, Passive, Probe, ProxyHeader, Talk, TargetCheck,
+    Command, HealthCheck, HttpCheck, Passive, Probe, Talk, TargetCheck,
 };
 use crate::config::checked::{self, Address, UpstreamTls};
-use crate::config::document::{self, CheckHeader, CommandName, Initial, OnDown, Service, Span};
+use crate::config::document::{self, CommandName, Initial, OnDown, Service, Span};
 use crate::config::expectation::{self, Expectation};
 use crate::config::limits::{
     CHECK_COMMANDS_MAX, CHECK_FAST_DEFAULT, CHECK_INTERVAL_MIN, CHECK_MESSAGE_BYTES_MAX,
@@ -62,7 +63,13 @@ impl Scope<'_, '_> {
                 findings.add_with(&BAD_CHECK, &place.key("port"), message, hint);
             }
             let port = written.port;
-            target.check = Some(TargetCheck { probe: Arc::clone(probe), port, tls, as_target });
+            let follows = written.proxy_protocol.is_none() && port.is_none();
+            let probe = if follows && target.header != probe.header {
+                Arc::new(Probe { header: target.header, ..Probe::clone(probe) })
+            } else {
+                Arc::clone(probe)
+            };
+            target.check = Some(TargetCheck { probe, port, tls, as_target });
         }
         if unverified {
             let message = "the check verifies no certificate: a target has no `tls` that says how";
@@ -141,7 +148,10 @@ fn idle_without_checks(
         ("port", written.port.is_some()),
         ("tls", written.tls.is_some()),
         ("fastInterval", written.fast_interval.is_some()),
-        ("proxyProtocol", written.proxy_protocol != CheckHeader::Off),
+        (
+            "proxyProtocol",
+            written.proxy_protocol.is_some_and(|sent| sent != document::SendHeader::Off),
+        ),
         ("initial", written.initial != Initial::Up),
         ("onDown", written.on_down != OnDown::Keep),
     ];
@@ -201,11 +211,7 @@ fn probe(
         rise: written.rise,
         fall: written.fall,
         starts_up: written.initial == Initial::Up,
-        header: match written.proxy_protocol {
-            CheckHeader::Off => ProxyHeader::Off,
-            CheckHeader::V1 => ProxyHeader::V1,
-            CheckHeader::V2 => ProxyHeader::V2,
-        },
+        header: written.proxy_protocol.map(proxy::send).unwrap_or_default(),
         talk,
     }
 }

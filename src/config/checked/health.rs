@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::UpstreamTls;
+use super::{SendHeader, UpstreamTls};
 use crate::config::expectation::Expectation;
 use crate::config::span::Span;
 
@@ -40,18 +40,9 @@ pub struct Probe {
     /// What it is before its first check.
     pub starts_up: bool,
     /// What is sent before anything else.
-    pub header: ProxyHeader,
+    pub header: SendHeader,
     /// What is said.
     pub talk: Talk,
-}
-
-/// The PROXY header of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // as in the document
-pub enum ProxyHeader {
-    Off,
-    V1,
-    V2,
 }
 
 /// What is said in a check.
@@ -166,9 +157,9 @@ impl fmt::Display for Probe {
             }
         }
         match self.header {
-            ProxyHeader::Off => {}
-            ProxyHeader::V1 => f.write_str(" after PROXY V1")?,
-            ProxyHeader::V2 => f.write_str(" after PROXY V2")?,
+            SendHeader::Off => {}
+            SendHeader::V1 => f.write_str(" after PROXY V1")?,
+            SendHeader::V2 => f.write_str(" after PROXY V2")?,
         }
         let (every, fast) = (Span(self.interval), Span(self.fast_interval));
         write!(f, " every {every} ({fast} in doubt) within {}", Span(self.timeout))?;

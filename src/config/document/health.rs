@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Span;
+use super::{SendHeader, Span};
 use crate::config::limits;
 
 /// Whether the targets of the rules can take connections, found out by checks of their own and by
@@ -40,8 +40,11 @@ pub struct HealthCheck {
     #[schemars(with = "bool")]
     pub tls: Option<bool>,
     /// Begin with a PROXY header that says that the proxy speaks for itself: `LOCAL` in version 2,
-    /// the addresses of the check's own connection in version 1.
-    pub proxy_protocol: CheckHeader,
+    /// the addresses of the check's own connection in version 1. Without it: as connections to the
+    /// target do, if the check goes to the target's own port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SendHeader")]
+    pub proxy_protocol: Option<SendHeader>,
     /// What is said and must be answered, in order. Without them, and without `http`, a target that
     /// takes the connection (and finishes the TLS handshake) has passed.
     pub commands: Vec<Command>,
@@ -74,7 +77,7 @@ impl Default for HealthCheck {
             initial: Initial::default(),
             port: None,
             tls: None,
-            proxy_protocol: CheckHeader::default(),
+            proxy_protocol: None,
             commands: Vec::new(),
             http: None,
             on_down: OnDown::default(),
@@ -156,18 +159,6 @@ pub enum OnDown {
     Keep,
     /// They are cut at once.
     Close,
-}
-
-/// The PROXY header of a check.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CheckHeader {
-    /// None.
-    #[default]
-    Off,
-    /// Version 1.
-    V1,
-    /// Version 2.
-    V2,
 }
 
 /// Takes targets out by what becomes of connections: those that cannot be made, and those that the

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::View;
 use super::targets::services;
+use crate::config::snapshot::{Report, Status};
 use crate::metrics::Counters;
 
 /// The text.
@@ -162,16 +163,38 @@ fn of_cores(text: &mut Text, cores: &[Arc<Counters>]) {
 }
 
 fn of_targets(text: &mut Text, snapshot: &crate::config::snapshot::Snapshot) {
-    let name = "thalweg_target_connections";
-    text.family(name, "gauge", "Connections of a target, those still connecting among them.");
     let mut seen = std::collections::HashSet::new();
+    let mut targets = Vec::new();
     for service in services(snapshot) {
         for target in service.pools.iter().flat_map(|pool| &pool.targets) {
             // A target that several rules name is one.
             if seen.insert(Arc::as_ptr(&target.state)) {
                 let labels = [("service", &*service.spec.id), ("target", &target.label)];
-                text.sample(name, &labels, target.state.live.load(Ordering::Relaxed));
+                targets.push((labels, target.state.report()));
             }
+        }
+    }
+    type Number = fn(&Report) -> u64;
+    let families: [(&str, &str, &str, Number); 6] = [
+        ("connections", "gauge", "Connections, those still connecting among them.", |it| {
+            it.connections.into()
+        }),
+        ("up", "gauge", "1: gets new connections.", |it| u64::from(it.status == Status::Up)),
+        ("changes_total", "counter", "Times it went up or down.", |it| it.changes),
+        ("checks_passed_total", "counter", "Health checks that passed.", |it| it.passed),
+        ("checks_failed_total", "counter", "Health checks that failed.", |it| it.failed),
+        (
+            "ejections_total",
+            "counter",
+            "Times connections to it failed so often that it was left out.",
+            |it| it.ejections,
+        ),
+    ];
+    for (name, kind, help, number) in families {
+        let name = format!("thalweg_target_{name}");
+        text.family(&name, kind, help);
+        for (labels, report) in &targets {
+            text.sample(&name, labels, number(report));
         }
     }
 }

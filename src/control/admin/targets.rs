@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -12,7 +11,7 @@ use serde::Serialize;
 
 use super::View;
 use super::answer::{BadQuery, refusal};
-use crate::config::snapshot::{Addresses, Service, Snapshot, Target};
+use crate::config::snapshot::{Addresses, Report, Service, Snapshot, Target};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,7 +25,7 @@ struct Row<'a> {
     backup: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<u32>,
-    connections: u32,
+    health: Report,
 }
 
 /// The targets, in the order of their addresses and of the file.
@@ -71,7 +70,7 @@ fn rows(service: &Service) -> impl Iterator<Item = Row<'_>> {
             weight: target.weight,
             backup: target.backup,
             max_connections: target.max_connections.map(std::num::NonZeroU32::get),
-            connections: target.state.live.load(Ordering::Relaxed),
+            health: target.state.report(),
         })
     })
 }

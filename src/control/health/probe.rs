@@ -10,7 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use crate::config::checked::health::{ProxyHeader, Talk};
+use crate::config::checked::SendHeader;
+use crate::config::checked::health::Talk;
 use crate::config::limits;
 use crate::config::snapshot::{Addresses, Check, Own, TargetTls};
 use crate::config::span::Span;
@@ -96,9 +97,9 @@ impl Attempt<'_> {
         self.stream = Some(stream);
         // In version 1 the connection's own addresses, for some receivers refuse `UNKNOWN`.
         let header = match self.check.probe.header {
-            ProxyHeader::Off => Vec::new(),
-            ProxyHeader::V1 => write_v1(local, peer).to_vec(),
-            ProxyHeader::V2 => LOCAL.to_vec(),
+            SendHeader::Off => Vec::new(),
+            SendHeader::V1 => write_v1(local, peer).to_vec(),
+            SendHeader::V2 => LOCAL.to_vec(),
         };
         if !header.is_empty() {
             self.transcript.sent(&header);
