@@ -8,10 +8,11 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use thalweg::config;
+use thalweg::config::checked::Tlvs;
 use thalweg::config::found::Found;
 use thalweg::config::pattern::{NameTable, Pattern};
 use thalweg::config::snapshot::{Kept, Snapshot};
-use thalweg::conn::pick;
+use thalweg::conn::{pick, proxied};
 use thalweg::tls::material::Material;
 use thalweg::wire::{client_hello, http_host, proxy_header};
 
@@ -159,5 +160,20 @@ fn proxy_headers(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, decide, names, first_bytes, proxy_headers, reload);
+/// What a connection pays whose target is told of it.
+fn told(c: &mut Criterion) {
+    let (source, destination) = ("192.0.2.7:4321".parse().ok(), "198.51.100.9:5432".parse().ok());
+    let ssl = proxy_header::Ssl { client: 1, verify: 1, ..proxy_header::Ssl::default() };
+    let known = proxied::Known {
+        name: Some("db.example.com"),
+        alpn: Some(b"postgresql"),
+        ssl: Some(&ssl),
+        id: "0123abcd-0-12345",
+    };
+    c.bench_function("proxied: a header that tells all that is known", |b| {
+        b.iter(|| proxied::second_version(source, destination, Tlvs::ALL, black_box(&known), None));
+    });
+}
+
+criterion_group!(benches, decide, names, first_bytes, proxy_headers, told, reload);
 criterion_main!(benches);

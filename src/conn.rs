@@ -171,3 +171,21 @@ async fn unless_cut<T>(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What every connection holds while it is idle, besides the kernel's part. A step that only some
+    /// connections need is boxed.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let (future, live) = (size_of_future(serve), size_of::<Live>());
+        assert!(future <= 1500, "the future of a connection has {future} bytes");
+        assert!(live <= 192, "`Live` has {live} bytes");
+    }
+}

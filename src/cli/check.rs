@@ -547,6 +547,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_believed_and_told_is_shown() {
+        let (human, machine) = output(
+            r#"{ "services": [ { "id": "a", "port": 7000,
+                "proxyProtocol": { "accept": "Require", "trusted": [ "::1", "10.0.0.0/8" ], "send": "V2",
+                                   "tlvs": [ "Ssl", "Authority" ] },
+                "rules": [ { "targets": [
+                  { "host": "b" }, { "host": "c", "proxyProtocol": "V1" },
+                  { "host": "d", "proxyProtocol": "Off" } ] } ] } ] }"#,
+        );
+        let line = "  0.0.0.0:7000  a  tls Disabled, PROXY header required from 10.0.0.0/8 ::1/128 -> \
+                    b:8080 (PROXY v2), c:8080 (PROXY v1), d:8080\n";
+        assert!(human.ends_with(line), "{human}");
+        let expected = serde_json::json!({
+            "accept": "Require", "trusted": ["10.0.0.0/8", "::1/128"], "tlvs": ["Authority", "Ssl"]
+        });
+        assert_eq!(machine["services"][0]["proxyProtocol"], expected);
+    }
+
+    #[test]
     fn a_bad_file_shows_why() {
         let (human, machine) = output("{\n\"servces\": [] }");
         assert!(human.starts_with("error[E101]: unknown key `servces`"), "{human}");

@@ -44,8 +44,7 @@ pub async fn first_that_answers(
     pool: &Pool,
     opened: &mut Option<Box<Opened>>,
 ) -> Result<Reached, Ending> {
-    let timeouts = &live.service().spec.timeouts;
-    let (limit, handshake) = (timeouts.connect, timeouts.handshake);
+    let limit = live.service().spec.timeouts.connect;
     let tries = live.service().spec.retries.saturating_add(1);
     let mut ending = None;
     let mut tried = Tried::default();
@@ -65,14 +64,13 @@ pub async fn first_that_answers(
         let was_up = target.state.is_up();
         let mut reached = match reach(core, live, target, limit).await? {
             Ok(socket) => {
-                let known = opened.as_deref();
-                let by_postgres = known.is_some_and(|opened| opened.postgres);
-                if target.tls.is_some() || (by_postgres && passes_through(known)) {
-                    greet_boxed(core, live, target, socket, known, handshake).await?
-                } else if target.header == SendHeader::Off {
+                if target.tls.is_none()
+                    && target.header == SendHeader::Off
+                    && !asks_postgres(opened.as_deref())
+                {
                     Ok(Reached { socket, tls: None })
                 } else {
-                    introduce_boxed(core, live, target, socket, opened, limit).await?
+                    greet_boxed(core, live, target, socket, opened, limit).await?
                 }
             }
             Err(cause) => Err(cause),
@@ -139,34 +137,18 @@ fn wait_for_room<'a>(
     })
 }
 
-/// Whether the client's own TLS goes on to the target.
-fn passes_through(opened: Option<&Opened>) -> bool {
-    opened.is_some_and(|opened| opened.session.is_none())
+/// Whether PostgreSQL's question for TLS goes on to the target although TLS with it is not ours.
+fn asks_postgres(opened: Option<&Opened>) -> bool {
+    opened.is_some_and(|opened| opened.postgres && opened.session.is_none())
 }
 
 /// The outer error ends the connection, the inner one only this target.
 type Greeted = Result<Result<Reached, Cause>, Ending>;
 
-/// [`greet`] within a limit; boxed, for the room of a handshake is not every connection's.
+/// Says what comes before the client's bytes, within a limit: who the client is, and the beginning of
+/// TLS. Boxed, for the room of a handshake is not every connection's.
 fn greet_boxed<'a>(
     core: &'a Rc<Core>,
-    live: &'a Live,
-    target: &'a Target,
-    socket: Sock,
-    opened: Option<&'a Opened>,
-    limit: Duration,
-) -> Pin<Box<dyn Future<Output = Greeted> + 'a>> {
-    let header = proxied::told(core, live, target, opened);
-    let greeting = rt::within(limit, greet(core, live, target, socket, opened, header));
-    Box::pin(async move {
-        let greeted = unless_cut(live, Step::Connect, greeting).await?;
-        Ok(greeted.unwrap_or(Err(Cause::Timeout)))
-    })
-}
-
-/// [`proxied::introduce`] within a limit; boxed, for it is not every connection's.
-fn introduce_boxed<'a>(
-    core: &'a Core,
     live: &'a Live,
     target: &'a Target,
     socket: Sock,
@@ -174,15 +156,36 @@ fn introduce_boxed<'a>(
     limit: Duration,
 ) -> Pin<Box<dyn Future<Output = Greeted> + 'a>> {
     let header = proxied::told(core, live, target, opened.as_deref());
-    Box::pin(async move {
-        let introducing = proxied::introduce(core, live, &socket, &header, opened);
-        let introduced = unless_cut(live, Step::Connect, rt::within(limit, introducing)).await?;
-        Ok(match introduced {
-            Some(Ok(())) => Ok(Reached { socket, tls: None }),
-            Some(Err(_)) => Err(Cause::Reset),
-            None => Err(Cause::Timeout),
-        })
-    })
+    if target.tls.is_none() && !asks_postgres(opened.as_deref()) {
+        let introducing = introduce(core, live, socket, header, opened);
+        return Box::pin(within_limit(live, limit, introducing));
+    }
+    let limit = live.service().spec.timeouts.handshake;
+    let greeting = greet(core, live, target, socket, opened.as_deref(), header);
+    Box::pin(within_limit(live, limit, greeting))
+}
+
+async fn within_limit(
+    live: &Live,
+    limit: Duration,
+    greeting: impl Future<Output = Result<Reached, Cause>>,
+) -> Greeted {
+    let greeted = unless_cut(live, Step::Connect, rt::within(limit, greeting)).await?;
+    Ok(greeted.unwrap_or(Err(Cause::Timeout)))
+}
+
+/// Tells the target who the client is.
+async fn introduce(
+    core: &Core,
+    live: &Live,
+    socket: Sock,
+    header: Vec<u8>,
+    opened: &mut Option<Box<Opened>>,
+) -> Result<Reached, Cause> {
+    match proxied::introduce(core, live, &socket, &header, opened).await {
+        Ok(()) => Ok(Reached { socket, tls: None }),
+        Err(_) => Err(Cause::Reset),
+    }
 }
 
 /// Asks the target for TLS: first in PostgreSQL's way where the client did, then by a handshake

@@ -7,6 +7,7 @@
 //! limit are served in the order in which they came, each woken once.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::config::limits;
 use crate::conn::ending::Side;
 use crate::conn::live::Live;
+use crate::conn::relay::Flow;
 use crate::rt;
 
 /// What has been taken of a bandwidth, in one direction: the time, in ns, at which it is paid for.
@@ -204,6 +206,34 @@ impl Drop for Pace {
     fn drop(&mut self) {
         self.settle(Side::Client, 0);
         self.settle(Side::Upstream, 0);
+    }
+}
+
+impl Flow<'_> {
+    /// How much may be read now, where a limit on bandwidth says so: waits for the direction's turn, and
+    /// if asked to, before that, until there is something to read.
+    pub(crate) fn turn(&self, readable: bool) -> Option<Pin<Box<dyn Future<Output = usize> + '_>>> {
+        let pace = self.shared.pace.as_deref()?;
+        Some(Box::pin(async move {
+            if readable {
+                let _ = self.from.readable().await;
+            }
+            pace.turn(self.live, self.source).await
+        }))
+    }
+
+    /// So much was read of a turn.
+    pub(crate) fn settle(&self, read: usize) {
+        if let Some(pace) = &self.shared.pace {
+            pace.settle(self.source, read);
+        }
+    }
+
+    /// So much was read before the relay began.
+    pub(crate) fn charge(&self, bytes: usize) {
+        if let Some(pace) = &self.shared.pace {
+            pace.charge(self.source, bytes);
+        }
     }
 }
 

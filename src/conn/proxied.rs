@@ -245,7 +245,7 @@ pub async fn introduce(
     header: &[u8],
     opened: &mut Option<Box<Opened>>,
 ) -> io::Result<()> {
-    if !opened.as_ref().is_some_and(|opened| opened.session.is_some()) {
+    if opened.as_ref().is_none_or(|opened| opened.session.is_none()) {
         look_for_company(core, live, opened);
     }
     let prefix = opened.as_ref().map(|opened| &*opened.prefix).unwrap_or_default();
@@ -281,5 +281,40 @@ fn look_for_company(core: &Core, live: &Live, opened: &mut Option<Box<Opened>>) 
         && let Ok(n @ 1..) = socket::recv(client, room)
     {
         opened.get_or_insert_default().prefix = scratch.get(..n).unwrap_or_default().into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A target that is to be told is told, however much there is to tell.
+    #[test]
+    fn the_largest_of_everything_fits() {
+        let address = "[2001:db8::1]:65535".parse().ok();
+        let name = "n".repeat(limits::HOST_BYTES_MAX);
+        let ssl = Ssl {
+            version: Some(b"TLSv1.3".as_slice().into()),
+            common_name: Some(vec![b'c'; limits::PROXY_NAME_BYTES_MAX].into()),
+            ..Ssl::default()
+        };
+        let alpn = [b'a'; limits::ALPN_BYTES_MAX];
+        let id = "ffffffff-1023-18446744073709551615";
+        let known = Known { name: Some(&name), alpn: Some(&alpn), ssl: Some(&ssl), id };
+        for size in [0, 1, 2900, 3000, 3500, 4030] {
+            let mut received =
+                Tlvs { authority: Some(b"outer".as_slice().into()), ..Tlvs::default() };
+            received.others.push(0xe0, &vec![0; size]).expect("it was received");
+            let header =
+                second_version(address, address, checked::Tlvs::ALL, &known, Some(&received));
+            let answer = Reader::default().read(&header);
+            let Progress::Header(told) = answer else { panic!("{size}: {answer:?}") };
+            assert_eq!((told.length, told.source), (header.len(), address));
+            assert_eq!(told.tlvs.authority.as_deref(), Some(name.as_bytes()));
+            assert_eq!(told.tlvs.ssl.as_deref(), Some(&ssl));
+            let passed_on =
+                told.tlvs.others.iter().map(|(_, value)| value.len()).collect::<Vec<_>>();
+            assert_eq!(passed_on, if size <= 3000 { vec![size] } else { vec![] }, "{size}");
+        }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) struct Shared {
     upstream_dead: Cell<bool>,
     one_ended: Cell<bool>,
     /// The limits on bandwidth, where there are any.
-    pace: Option<Box<Pace>>,
+    pub(crate) pace: Option<Box<Pace>>,
 }
 
 impl Shared {
@@ -277,25 +277,6 @@ impl Flow<'_> {
         first
     }
 
-    /// How much may be read now, where a limit on bandwidth says so: waits for the direction's turn, and
-    /// if asked to, before that, until there is something to read.
-    pub(crate) fn turn(&self, readable: bool) -> Option<Pin<Box<dyn Future<Output = usize> + '_>>> {
-        let pace = self.shared.pace.as_deref()?;
-        Some(Box::pin(async move {
-            if readable {
-                let _ = self.from.readable().await;
-            }
-            pace.turn(self.live, self.source).await
-        }))
-    }
-
-    /// So much was read of a turn.
-    pub(crate) fn settle(&self, read: usize) {
-        if let Some(pace) = &self.shared.pace {
-            pace.settle(self.source, read);
-        }
-    }
-
     /// One recv, of `most` bytes at most, and one send through the core's scratch buffer.
     fn copy_once(&self, most: usize) -> Result<Got, Fault> {
         let mut scratch = self.core.scratch.borrow_mut();
@@ -321,13 +302,6 @@ impl Flow<'_> {
             Some([]) | None => Got::All(n),
             Some(rest) => Got::Part(rest.into()),
         })
-    }
-
-    /// So much was read before the relay began.
-    pub(crate) fn charge(&self, bytes: usize) {
-        if let Some(pace) = &self.shared.pace {
-            pace.charge(self.source, bytes);
-        }
     }
 
     /// Sends what was read before the relay began; what the receiver did not take comes back.

@@ -65,7 +65,8 @@ codes! {
         "{ \"tls\": \"Enable\" }   becomes   { \"tls\": \"Enabled\" }"
     MISSING_KEY "E104" Error "missing key"
         "The object lacks a key that has no default. A service needs `id` and `port`, a target needs \
-         `host`, `events` needs `file`, `discovery` needs `url`, and `sni.forwardIfNoMatch` needs `sni.forwardsTo`."
+         `host`, `events` needs `file`, `discovery` needs `url`, and `sni.forwardIfNoMatch` needs \
+         `sni.forwardsTo`."
         "{ \"id\": \"pg\", \"port\": 5432, \"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ] }"
     DUPLICATE_KEY "E105" Error "duplicate key"
         "An object has the same key twice. JSON leaves open which one counts, and readers differ."

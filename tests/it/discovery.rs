@@ -108,13 +108,16 @@ fn a_change_of_the_list_is_followed() {
 fn trouble_with_the_registry_keeps_the_last_list() {
     let target = Backend::name();
     let registry = Registry::start(list(&[&target]));
-    let service = listed("svc", json!({ "url": registry.url("/"), "timeout": "300ms" }));
+    let service = listed("svc", json!({ "url": registry.url("/"), "timeout": "1s" }));
     let mut proxy = Proxy::start([&service]);
     until_served_by(&mut proxy, &service, &[&target]);
     let raw = |text: &str| Answer::Raw(format!("{text}\r\nContent-Length: 2\r\n\r\n[]"));
     for (answer, word) in [
         (Answer::Json(json!([])), "the list is empty"),
-        (Answer::Raw("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".into()), "not JSON"),
+        (
+            Answer::Raw("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>".into()),
+            "no list: the last one",
+        ),
         (Answer::Json(json!(["ftp://x", 7, { "a": 1 }])), "entries are left out"),
         (raw("HTTP/1.1 500 Internal Server Error"), ""),
         (raw("HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1/"), ""),
@@ -128,8 +131,9 @@ fn trouble_with_the_registry_keeps_the_last_list() {
         wait_until(word, SOON, || proxy.log().contains(word));
         assert_eq!(once(&mut proxy, &service), target.address.port().to_string());
     }
-    // The empty list, and what followed it.
-    assert_eq!(said(&proxy, "the last one stays in use"), 2, "{}", proxy.log());
+    // The empty list, and what followed it; a busy machine may add a silence before.
+    let troubles = said(&proxy, "the last one stays in use");
+    assert!((2..=4).contains(&troubles), "{}", proxy.log());
     assert_eq!(said(&proxy, "targets found"), 1);
     let other = Backend::name();
     registry.say(list(&[&other]));
@@ -347,13 +351,11 @@ fn a_list_that_leads_back() {
     let own = service.address.to_string();
     let good = target.address.to_string();
     registry.say(Answer::Json(json!([own, good, good])));
-    wait_until("one in two connections", SOON, || {
-        let mut two = [once(&mut proxy, &service), once(&mut proxy, &service)];
-        two.sort();
-        two == [String::new(), target.address.port().to_string()]
-    });
-    wait_until("the event of a loop", SOON, || {
-        proxy.events().iter().any(|event| event.reason() == "us/connect/loop")
+    let (mut reached, mut looped) = (false, false);
+    wait_until("a loop, and the target", SOON, || {
+        reached |= once(&mut proxy, &service) == target.address.port().to_string();
+        looped |= proxy.events().iter().any(|event| event.reason() == "us/connect/loop");
+        reached && looped
     });
     until_served_by(&mut proxy, &beside, &[&target]);
     proxy.finish();

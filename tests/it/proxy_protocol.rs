@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::config::Service;
 use crate::support::peer::{Outcome, Peer};
+use crate::support::ports::loopback;
+use crate::support::process::unread_by;
 use crate::support::wait::{SOON, wait_until};
 
 mod first_bytes;
+mod pieces;
 mod programs;
 mod received;
 mod sent;
@@ -85,15 +88,7 @@ fn connect_from(ip: Ipv4Addr, service: &Service) -> Peer {
 /// Waits until the proxy has read all that this client has sent: the kernel's queue on its side is
 /// empty.
 fn wait_until_read(client: &Peer, service: &Service) {
-    let hex = |port: u16| format!("0100007F:{port:04X}");
-    let (ours, theirs) = (hex(service.port()), hex(client.port()));
     wait_until("the proxy to read", SOON, || {
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
-        table.lines().any(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.len() > 4
-                && (words[1], words[2]) == (&ours, &theirs)
-                && words[4].ends_with(":00000000")
-        })
+        unread_by(service.address, loopback(client.port())) == Some(0)
     });
 }

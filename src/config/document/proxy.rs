@@ -61,7 +61,7 @@ pub enum Tlv {
     /// TLS with the client, where it ends here: its version, whether the client showed a certificate,
     /// and its common name.
     Ssl,
-    /// What identifies the connection: the one received, else the `@id` of its event.
+    /// What identifies the connection: the `@id` of its event, unless one was `Received`.
     UniqueId,
     /// A checksum of the header.
     Crc32c,

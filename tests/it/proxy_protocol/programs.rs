@@ -11,7 +11,7 @@ use super::*;
 use crate::programs::{Server, run, temp};
 use crate::support::backend::{Backend, Manual};
 use crate::support::certs::{Authority, Files};
-use crate::support::ports::{free_port, loopback};
+use crate::support::ports::free_port;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Dial, Tls};
 use crate::tls_programs::{haproxy, nginx};

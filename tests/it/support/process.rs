@@ -1,9 +1,12 @@
 //! What the kernel says about a process, and what a test may do to it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::wait::let_pass;
 
@@ -165,4 +168,41 @@ pub fn own_network() {
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     let up = up.unwrap_or_else(|error| panic!("ip: {error}; scripts/test installs it"));
     assert!(up.success(), "loopback up: {up}");
+}
+
+/// Bytes that came over the IPv4 connection from `remote` to `local`, both on this machine, and that the
+/// one who listens on `local` has not read; `None` if there is no such connection. Asks the kernel for
+/// this one socket (sock_diag(7)): a table of all of them can have 100,000 lines.
+pub fn unread_by(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const LISTENING: u8 = 10;
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) else { return None };
+    let mut request = Vec::new();
+    // nlmsghdr: length, kind, NLM_F_REQUEST, sequence, port.
+    request.extend(72_u32.to_ne_bytes());
+    request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend(1_u16.to_ne_bytes());
+    request.extend([0; 8]);
+    // inet_diag_req_v2: family, protocol, all states, and the socket's id without a cookie.
+    request.extend([2, 6, 0, 0]);
+    request.extend(u32::MAX.to_ne_bytes());
+    request.extend(local.port().to_be_bytes());
+    request.extend(remote.port().to_be_bytes());
+    for address in [from, to] {
+        request.extend(address.octets());
+        request.extend([0; 12]);
+    }
+    request.extend([0; 4]);
+    request.extend([255; 8]);
+    let kind = Type::from(libc::SOCK_RAW);
+    let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
+    let socket =
+        Socket::new(Domain::from(libc::AF_NETLINK), kind, Some(protocol)).expect("netlink");
+    socket.send(&request).expect("a question for the kernel");
+    let mut answer = [0; 512];
+    let length = (&socket).read(&mut answer).expect("the kernel's answer");
+    let is_socket = answer[4..6] == SOCK_DIAG_BY_FAMILY.to_ne_bytes() && length >= 76;
+    // inet_diag_msg: family, state, 2 bytes, the id, expiry, then the queue.
+    (is_socket && answer[17] != LISTENING)
+        .then(|| u32::from_ne_bytes(answer[72..76].try_into().unwrap()))
 }
