@@ -142,6 +142,14 @@ impl Admin {
         Self { view, serving: None }
     }
 
+    /// Where it answers, for the log.
+    pub fn place(&self) -> Option<String> {
+        self.serving.as_ref().map(|serving| match &serving.listen {
+            AdminListen::Tcp(address) => address.to_string(),
+            AdminListen::Unix(path) => format!("unix:{}", path.display()),
+        })
+    }
+
     /// Does what can fail of a change: reads the token, binds a new address. Nothing is served
     /// differently before [`Admin::serve`].
     ///

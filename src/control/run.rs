@@ -109,6 +109,7 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
         ?engine,
         ?cpus,
         listeners = ?served.listeners.addresses().len(),
+        admin = served.admin.place(),
         descriptors = budget.descriptors,
         connections_max = budget.connections,
         "serving"

@@ -39,7 +39,12 @@ pub(super) fn admin(
         }
         AdminListen::Unix(path)
     } else {
-        match text.parse::<SocketAddr>() {
+        // As a name only this one cannot mean another machine.
+        let literal = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        match literal.parse::<SocketAddr>() {
             Ok(address) if address.port() != 0 => AdminListen::Tcp(address),
             _ => {
                 let message = format!("`{}` is not an address with a port", visible(text));

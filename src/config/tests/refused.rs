@@ -227,7 +227,7 @@ fn one_fault_at_the_top() {
         (r#""events": { "file": "" }"#, "E106", "events.file"),
         (r#""events": "x""#, "E102", "events"),
         (r#""admin": {}"#, "E104", "admin.listen"),
-        (r#""admin": { "listen": "localhost:9900" }"#, "E147", "admin.listen"),
+        (r#""admin": { "listen": "localhost" }"#, "E147", "admin.listen"),
         (r#""admin": { "listen": "127.0.0.1:0" }"#, "E147", "admin.listen"),
         (r#""admin": { "listen": "unix:" }"#, "E147", "admin.listen"),
         (r#""admin": { "listen": "0.0.0.0:9900" }"#, "E146", "admin.listen"),
