@@ -1,10 +1,13 @@
 //! The command line: `thalweg --help` in types. One file per command.
 
 pub mod check;
+pub mod client;
+pub mod connections;
 pub mod demo;
 pub mod explain;
 pub mod logging;
 pub mod schema;
+pub mod status;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +25,8 @@ use crate::io::system;
 Try it:           thalweg demo
 Serve a file:     thalweg run -c config/quickstart.json
 What is wrong:    thalweg check -c FILE      (codes: thalweg explain CODE)
-Change it live:   edit FILE, then send SIGHUP")]
+Change it live:   edit FILE, then send SIGHUP
+How it fares:     thalweg status; thalweg connections")]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -71,6 +75,36 @@ pub enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Say how a running proxy fares, and its targets. Asks its admin API.
+    Status {
+        /// Which proxy.
+        #[command(flatten)]
+        admin: client::Admin,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the live connections of a running proxy. Asks its admin API.
+    Connections {
+        /// Which proxy.
+        #[command(flatten)]
+        admin: client::Admin,
+        /// Which connections.
+        #[command(flatten)]
+        filter: connections::Filter,
+        /// One JSON object on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// End live connections of a running proxy, by the ids that `connections` shows. Needs the token.
+    Kill {
+        /// Which proxy.
+        #[command(flatten)]
+        admin: client::Admin,
+        /// The connections.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
     /// See it work: a proxy and an echo backend on loopback, and the commands to try.
     Demo {
         /// Only the echo backend on port 7001, to which config/quickstart.json leads.
@@ -102,9 +136,17 @@ impl Command {
             Self::Check { config, json } => check::run(&config, json),
             Self::Schema => schema::run(),
             Self::Explain { code, list } => explain::run(code.as_deref(), list),
+            Self::Status { admin, json } => status::run(&admin, json),
+            Self::Connections { admin, filter, json } => connections::list(&admin, &filter, json),
+            Self::Kill { admin, ids } => connections::kill(&admin, &ids),
             Self::Demo { backends_only } => logged(LogFormat::Text, || demo::run(backends_only)),
         }
     }
+}
+
+fn print_json(out: &mut impl std::io::Write, value: &serde_json::Value) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
 }
 
 /// Runs something that logs, and makes its failure the last line.

@@ -445,3 +445,7 @@ pub const LISTED_MAX: usize = 10_000;
 pub const CORE_ANSWER: Duration = Duration::from_secs(2);
 /// Questions to the cores that wait at a time.
 pub const QUESTIONS_MAX: usize = 64;
+/// How long the commands that ask a running proxy wait for its answer.
+pub const ADMIN_ANSWER: Duration = Duration::from_secs(10);
+/// Largest answer that they read, in bytes: the targets of 10,000 services.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -2,6 +2,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
+//! | `/api/status` | version, uptime, how much is served |
 //! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
 //! | `/api/tcp/connections` | the live connections; `DELETE /api/tcp/connections/ID` ends one |
 //! | `/api/certificates` | the certificates of the store |
@@ -17,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -50,6 +52,8 @@ pub struct View {
     pub material: ArcSwap<Material>,
     /// No new connections are taken: the process ends.
     pub draining: AtomicBool,
+    /// When it began.
+    pub started: Instant,
     /// Reloads that were applied, and that were refused.
     pub reloads: [AtomicU64; 2],
     token: ArcSwap<Option<guard::Token>>,
@@ -75,6 +79,7 @@ impl View {
             process,
             material: ArcSwap::default(),
             draining: AtomicBool::new(false),
+            started: Instant::now(),
             reloads: [AtomicU64::new(0), AtomicU64::new(0)],
             token: ArcSwap::default(),
             questions,
@@ -228,6 +233,7 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         .route("/health/live", get(answer::live))
         .route("/health/ready", get(answer::ready))
         .route("/metrics", get(metrics::metrics))
+        .route("/api/status", get(answer::status))
         .route("/api/tcp/targets", get(targets::targets))
         .route("/api/tcp/connections", get(connections::list))
         .route("/api/tcp/connections/{id}", delete(connections::kill))

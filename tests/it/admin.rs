@@ -11,7 +11,7 @@ use crate::support::admin::ask;
 use crate::support::backend::{Backend, Manual};
 use crate::support::config::{Config, Service};
 use crate::support::ports::free_port;
-use crate::support::proxy::Launch;
+use crate::support::proxy::{Launch, thalweg};
 use crate::support::wait::{SOON, wait_until};
 
 const CLOSED: &str = "*/relay/closed";
@@ -250,5 +250,56 @@ fn abuse() {
     client.fin();
     client.expect_eof();
     proxy.ended(client, &service, CLOSED);
+    proxy.finish();
+}
+
+/// Goal: the commands show what the API knows, end a connection, and say why they cannot.
+/// Method: a proxy with one connection, asked by URL and by its file; a port where nobody is; no token.
+#[test]
+fn commands() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("admin.token");
+    fs::write(&token, "0123456789abcdef\n").unwrap();
+    let at = format!("127.0.0.1:{}", free_port());
+    let config = Config::new([&service]).set("admin", json!({ "listen": at, "tokenFile": token }));
+    let mut proxy = Launch::new(config).start();
+    let client = proxy.connect(&service);
+    client.send(b"hello");
+    client.expect(b"hello");
+    let url = format!("http://{at}");
+    let file = proxy.file().display().to_string();
+    let run = |arguments: &[&str]| thalweg(directory.path(), arguments);
+
+    let status = run(&["status", "--admin", &url]);
+    assert_eq!(status.code(), Some(0), "{}", status.said());
+    assert!(status.stdout.contains("serving, up "), "{}", status.stdout);
+    assert!(status.stdout.contains(&backend.address.to_string()), "{}", status.stdout);
+    let machine = run(&["status", "-c", &file, "--json"]);
+    let machine: serde_json::Value = serde_json::from_str(&machine.stdout).unwrap();
+    assert_eq!(machine["status"]["connections"], 1, "{machine}");
+    let listed = run(&["connections", "-c", &file, "--service", "svc"]);
+    let row = listed.stdout.lines().nth(1).unwrap_or_else(|| panic!("{}", listed.said()));
+    assert!(row.contains(&format!("127.0.0.1:{}", client.port())), "{row}");
+    assert!(row.contains("  5 B  5 B"), "{row}");
+    let none = run(&["connections", "--admin", &url, "--sni", "no such"]);
+    assert_eq!(none.stdout.lines().count(), 1, "{}", none.stdout);
+
+    let id = row.split_whitespace().next().unwrap();
+    let refused = run(&["kill", id, "--admin", &url]);
+    assert_eq!(refused.code(), Some(1), "{}", refused.said());
+    assert!(refused.stderr.contains("token"), "{}", refused.said());
+    let killed = run(&["kill", id, "-c", &file]);
+    assert_eq!(killed.code(), Some(0), "{}", killed.said());
+    client.expect_reset();
+    proxy.ended(client, &service, "us/relay/killed");
+    let gone = run(&["kill", "00000000-0-0", "-c", &file]);
+    assert_eq!(gone.code(), Some(1), "{}", gone.said());
+
+    let nobody = run(&["status", "--admin", &format!("http://127.0.0.1:{}", free_port())]);
+    assert_eq!(nobody.code(), Some(4), "{}", nobody.said());
+    assert!(nobody.stderr.contains("Is the proxy running"), "{}", nobody.said());
+    assert_eq!(run(&["status", "--admin", "ftp://x"]).code(), Some(2));
     proxy.finish();
 }

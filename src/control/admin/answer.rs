@@ -12,6 +12,7 @@ use serde::Serialize;
 pub(super) use axum::extract::rejection::QueryRejection as BadQuery;
 
 use super::View;
+use crate::config::snapshot::since_1970;
 use crate::tls::store::Entry;
 
 /// An error, in Otoroshi's form.
@@ -40,6 +41,44 @@ pub(super) async fn method_not_allowed() -> Response {
 #[derive(Debug, Serialize)]
 struct Status {
     status: &'static str,
+}
+
+/// How much is served.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    version: &'static str,
+    state: &'static str,
+    /// In ms.
+    uptime: u64,
+    /// In ms since 1970.
+    now: u64,
+    configuration_version: u64,
+    services: usize,
+    listeners: usize,
+    cores: usize,
+    connections: u64,
+    connections_max: u64,
+}
+
+pub(super) async fn status(State(view): State<Arc<View>>) -> Response {
+    let snapshot = view.process.snapshot.load_full();
+    let uptime = view.started.elapsed().as_millis();
+    let services = snapshot.listeners.values().map(|listener| 1 + listener.more.len()).sum();
+    let draining = view.draining.load(Ordering::Relaxed);
+    Json(Summary {
+        version: env!("CARGO_PKG_VERSION"),
+        state: if draining { "draining" } else { "serving" },
+        uptime: u64::try_from(uptime).unwrap_or(u64::MAX),
+        now: since_1970(std::time::SystemTime::now()),
+        configuration_version: snapshot.version,
+        services,
+        listeners: snapshot.listeners.len(),
+        cores: view.process.counters.len(),
+        connections: view.process.counters.iter().map(|core| core.live.get()).sum(),
+        connections_max: view.process.connections_max.load(Ordering::Relaxed),
+    })
+    .into_response()
 }
 
 /// The control thread answers: it lives.
