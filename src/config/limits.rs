@@ -260,6 +260,14 @@ pub const EJECT_FOR_MAX: Duration = Duration::from_secs(300);
 pub const EJECTED_MAX_DEFAULT: u8 = 50;
 /// A reset within this time, before the target has sent a byte, counts as a failure of the target.
 pub const EARLY_RESET: Duration = Duration::from_secs(1);
+/// Failed connections with a longer pause between them are not in a row: a target that fails now and
+/// then over a day does not fail.
+pub const FAILURES_PAUSE: Duration = Duration::from_secs(60);
+/// A target that fails but must not be ejected is asked about again after this time: what stands
+/// against it changes no faster, and clients must not keep the control thread busy.
+pub const EJECT_AGAIN: Duration = Duration::from_secs(1);
+/// The log says at most once in this time that checks are not made for a shortage of our own.
+pub const CHECK_SHORT_SAID: Duration = Duration::from_secs(60);
 
 // ---- a core -----------------------------------------------------------------------------------
 

@@ -37,11 +37,11 @@ pub fn close(core: &Core, live: &Live, ending: Ending) {
 fn judge(core: &Core, live: &Live, ending: Ending) {
     let Some(target) = live.chosen() else { return };
     let Some(failures) = target.failures else { return };
+    live.credit();
     if live.down.get() > 0 {
-        target.state.answered();
-    } else if (ending.side, ending.step, ending.cause)
-        == (Side::Upstream, Step::Relay, Cause::Reset)
-    {
+        return;
+    }
+    if (ending.side, ending.step, ending.cause) == (Side::Upstream, Step::Relay, Cause::Reset) {
         let connected = Duration::from_millis(live.overhead_ms.get().into());
         let early = live.born.elapsed().saturating_sub(connected) < limits::EARLY_RESET;
         if early && target.state.was_reset(failures.get().into()) {

@@ -68,14 +68,17 @@ pub async fn first_that_answers(
                     && target.header == SendHeader::Off
                     && !asks_postgres(opened.as_deref())
                 {
+                    judge(core, target, None);
                     Ok(Reached { socket, tls: None })
                 } else {
                     greet_boxed(core, live, target, socket, opened, limit).await?
                 }
             }
-            Err(cause) => Err(cause),
+            Err(cause) => {
+                judge(core, target, Some(cause));
+                Err(cause)
+            }
         };
-        judge(core, target, reached.as_ref().err().copied());
         // What `onDown` cuts may not come to be after the cut.
         if reached.is_ok() && was_up && target.close_on_down && !target.state.is_up() {
             reached = Err(Cause::TargetDown);
@@ -101,13 +104,16 @@ pub async fn first_that_answers(
     Err(ending.unwrap_or(Ending::us(Step::Connect, Cause::NoTarget)))
 }
 
-/// Counts an attempt for or against the target.
+/// Counts an attempt for or against the target. What a stranger can bring about counts against none;
+/// a certificate that does not do and broken TLS are the target's own.
 fn judge(core: &Core, target: &Target, cause: Option<Cause>) {
     let Some(failures) = target.failures else { return };
     match cause {
         None => target.state.connected(),
         // No fault of the target.
         Some(Cause::Ports | Cause::Descriptors | Cause::Loop | Cause::Unresolved) => {}
+        // It may not like the protocol that the client has agreed on with us.
+        Some(Cause::Alert) => {}
         Some(_) if target.state.connect_failed(failures.get().into()) => core.fails(target),
         Some(_) => {}
     }
@@ -158,11 +164,13 @@ fn greet_boxed<'a>(
     let header = proxied::told(core, live, target, opened.as_deref());
     if target.tls.is_none() && !asks_postgres(opened.as_deref()) {
         let introducing = introduce(core, live, socket, header, opened);
-        return Box::pin(within_limit(live, limit, introducing));
+        let greeting = within_limit(live, limit, introducing);
+        return Box::pin(judged(core, target, false, greeting));
     }
     let limit = live.service().spec.timeouts.handshake;
-    let greeting = greet(core, live, target, socket, opened.as_deref(), header);
-    Box::pin(within_limit(live, limit, greeting))
+    let opened = opened.as_deref();
+    let greeting = within_limit(live, limit, greet(core, live, target, socket, opened, header));
+    Box::pin(judged(core, target, opened.is_some_and(|opened| opened.postgres), greeting))
 }
 
 async fn within_limit(
@@ -172,6 +180,21 @@ async fn within_limit(
 ) -> Greeted {
     let greeted = unless_cut(live, Step::Connect, rt::within(limit, greeting)).await?;
     Ok(greeted.unwrap_or(Err(Cause::Timeout)))
+}
+
+/// Counts it for or against the target. Where the client has made us ask what the target may never
+/// have heard of (`provoked`), only for it.
+async fn judged(
+    core: &Core,
+    target: &Target,
+    provoked: bool,
+    greeting: impl Future<Output = Greeted>,
+) -> Greeted {
+    let greeted = greeting.await?;
+    if greeted.is_ok() || !provoked {
+        judge(core, target, greeted.as_ref().err().copied());
+    }
+    Ok(greeted)
 }
 
 /// Tells the target who the client is.

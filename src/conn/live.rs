@@ -47,7 +47,7 @@ pub struct Live {
     /// What was learnt of it on the way; boxed, for most plain connections say nothing.
     seen: RefCell<Option<Box<Seen>>>,
     /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
-    flags: Cell<u8>,
+    flags: Cell<u16>,
     /// Directions in which bytes wait for a receiver, and, in the upper half, those that are held back
     /// by a limit on bandwidth.
     stuck: Cell<u8>,
@@ -92,21 +92,23 @@ fn spread(core: &Core, sequence: u64) -> u64 {
 
 impl Live {
     /// At least one direction was spliced.
-    pub const SPLICED: u8 = 1;
+    pub const SPLICED: u16 = 1;
     /// One direction has ended.
-    pub const HALF_CLOSED: u8 = 2;
+    pub const HALF_CLOSED: u16 = 2;
     /// The sockets are guarded against dead peers.
-    const GUARDED: u8 = 4;
+    const GUARDED: u16 = 4;
     /// The upstream is a TCP socket.
-    pub const TCP: u8 = 8;
+    pub const TCP: u16 = 8;
     /// Counted in the service's number of live connections.
-    pub const COUNTED: u8 = 16;
+    pub const COUNTED: u16 = 16;
     /// At least one side speaks TLS with us.
-    pub const TLS: u8 = 32;
+    pub const TLS: u16 = 32;
     /// The service was chosen.
-    const ROUTED: u8 = 64;
+    const ROUTED: u16 = 64;
     /// Holds one of its target's connections.
-    const TAKEN: u8 = 128;
+    const TAKEN: u16 = 128;
+    /// Its target has been told that it answered.
+    const ANSWERED: u16 = 256;
 
     /// A connection just accepted.
     pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
@@ -189,6 +191,17 @@ impl Live {
         pool.targets.get(usize::try_from(self.target.get()).ok()?)
     }
 
+    /// Counts the first bytes from the target for it, once: what it sends on a connection of long ago
+    /// says nothing of new ones.
+    pub fn credit(&self) {
+        if self.down.get() > 0 && !self.has(Self::ANSWERED) {
+            self.set(Self::ANSWERED);
+            if let Some(target) = self.chosen().filter(|target| target.failures.is_some()) {
+                target.state.answered();
+            }
+        }
+    }
+
     /// Whether it is connected to the target with this state.
     pub fn is_with(&self, state: &Arc<TargetState>) -> bool {
         self.upstream.get() != NONE
@@ -262,17 +275,17 @@ impl Live {
     }
 
     /// Sets one of the flags.
-    pub fn set(&self, flag: u8) {
+    pub fn set(&self, flag: u16) {
         self.flags.set(self.flags.get() | flag);
     }
 
     /// Clears one of the flags.
-    pub fn clear(&self, flag: u8) {
+    pub fn clear(&self, flag: u16) {
         self.flags.set(self.flags.get() & !flag);
     }
 
     /// Whether the flag is set.
-    pub fn has(&self, flag: u8) -> bool {
+    pub fn has(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
@@ -361,6 +374,7 @@ impl Live {
 
     /// Checks the limits on time, and what is too dear to do for every short connection.
     pub fn sweep(&self, now: u32) {
+        self.credit();
         let half_closed = self.has(Self::HALF_CLOSED);
         let ticks = &self.service().ticks;
         let stuck = self.stuck.get() % HELD_BACK;

@@ -40,6 +40,8 @@ pub struct Health {
     /// By the state's address.
     ejected: HashMap<usize, Ejection>,
     running: JoinSet<()>,
+    /// The number of the next check.
+    next: u64,
     common: Common,
 }
 
@@ -52,6 +54,8 @@ struct Common {
     down: Sender<Arc<TargetState>>,
     /// Those that start slowly, by the state's address.
     slow: Arc<Mutex<HashMap<usize, AbortHandle>>>,
+    /// When a shortage was last spoken of.
+    short: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Common {
@@ -71,6 +75,8 @@ struct Key {
 /// One check, and whom it is for.
 #[derive(Debug)]
 struct Shared {
+    /// Tells it from other checks of its targets.
+    number: u64,
     label: String,
     inner: Mutex<Inner>,
 }
@@ -112,9 +118,10 @@ impl Health {
     pub fn start(process: Arc<Process>, at_once: usize) -> (Self, Receiver<Arc<TargetState>>) {
         let (down, downs) = channel(limits::DOWNS_MAX);
         let permits = Arc::new(Semaphore::new(at_once));
-        let common = Common { process, permits, down, slow: Arc::default() };
+        let (slow, short) = (Arc::default(), Arc::default());
+        let common = Common { process, permits, down, slow, short };
         let (checks, ejected, running) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        (Self { checks, ejected, running, common }, downs)
+        (Self { checks, ejected, running, next: 0, common }, downs)
     }
 
     /// Checks the targets of this snapshot from now on, and no others. To be called before cores see
@@ -146,14 +153,31 @@ impl Health {
             }
         }
         let mut before = std::mem::take(&mut self.checks);
+        let mut numbers: HashMap<usize, (Arc<TargetState>, Vec<u64>)> = HashMap::new();
+        let mut follow = Vec::new();
         for (key, (check, followers)) in wanted {
-            let (shared, task) = match before.remove(&key) {
+            let known = before.remove(&key);
+            let number = known.as_ref().map_or(self.next, |(shared, _)| shared.number);
+            self.next += u64::from(known.is_none());
+            for Follower { state, .. } in &followers {
+                let of = numbers.entry(address(state));
+                of.or_insert_with(|| (Arc::clone(state), Vec::new())).1.push(number);
+            }
+            follow.push((key, known, number, check, followers));
+        }
+        // One of one's rules may speak TLS with it and another not: then it has two checks.
+        for (state, numbers) in numbers.into_values() {
+            state.has_checks(&numbers);
+        }
+        for (key, known, number, check, followers) in follow {
+            let (shared, task) = match known {
                 Some((shared, task)) => {
-                    shared.change(check, followers);
+                    let cut = shared.change(check, followers, &self.common);
+                    drop(self.common.cut(cut));
                     (shared, task)
                 }
                 None => {
-                    let shared = Arc::new(Shared::new(check, followers));
+                    let shared = Arc::new(Shared::new(number, check, followers));
                     let run = run(Arc::clone(&shared), self.common.clone());
                     (shared, self.running.spawn(run))
                 }
@@ -180,13 +204,16 @@ impl Health {
                 Some((service, pool, target, service.spec.health.as_ref()?.passive?))
             })
             .collect();
-        let Some(&(service, _, target, passive)) = pools.first() else { return };
+        // Connections of a service as it was before a reload still speak of it.
+        let Some(&(service, _, target, passive)) = pools.first() else {
+            self.listen_again(state);
+            return;
+        };
         let (id, label) = (&service.spec.id, &target.label);
-        if state.is_ejected()
-            || !pools.iter().all(|(_, pool, ..)| may_lose(pool, passive.max_ejected))
+        if !state.is_up() || !pools.iter().all(|(_, pool, ..)| may_lose(pool, passive.max_ejected))
         {
             tracing::debug!(service = %id, target = label, "fails, but too many are out already");
-            state.listen_again();
+            self.listen_again(state);
             return;
         }
         let now = Instant::now();
@@ -221,6 +248,16 @@ impl Health {
             old.task.abort();
         }
     }
+
+    /// Hears of this target again, after a pause. Once at a time: it says nothing until then.
+    fn listen_again(&mut self, state: &Arc<TargetState>) {
+        let state = Arc::clone(state);
+        self.running.spawn(async move {
+            sleep(limits::EJECT_AGAIN).await;
+            state.listen_again();
+        });
+        while self.running.try_join_next().is_some() {}
+    }
 }
 
 /// Every target with its service and pool.
@@ -239,12 +276,14 @@ fn address(state: &Arc<TargetState>) -> usize {
     Arc::as_ptr(state).addr()
 }
 
-/// Whether one target more may be out of a pool.
+/// Whether one target more may be out of a pool, whatever took the others out. The last one that is
+/// up never may.
 fn may_lose(pool: &Pool, percent: u8) -> bool {
     let all = || pool.targets.iter().filter(|target| target.weight > 0);
-    let out = all().filter(|target| target.state.is_ejected()).count();
+    let up = all().filter(|target| target.state.is_up()).count();
     let all = all().count();
-    all > 1 && (out == 0 || (out + 1) * 100 <= all * usize::from(percent))
+    let out = all - up;
+    up > 1 && (out == 0 || (out + 1) * 100 <= all * usize::from(percent))
 }
 
 impl Follower {
@@ -259,13 +298,13 @@ impl Follower {
         }
     }
 
-    /// What the checks say; true if that is new.
-    fn judge(&self, up: bool, failure: Option<&Failure>, common: &Common) -> bool {
+    /// What one of its checks says; true if that changes what it is.
+    fn judge(&self, check: u64, up: bool, failure: Option<&Failure>, common: &Common) -> bool {
         let is_back = self.state.may_be_tried();
-        if !self.state.judge(up) {
+        if !self.state.judge(check, up) {
             return false;
         }
-        if !up {
+        if self.state.is_down() {
             self.warn("down", failure);
             return true;
         }
@@ -286,6 +325,40 @@ impl Follower {
 }
 
 impl Common {
+    /// Has the connections of these cut. Goes on by itself if whoever waits for it does not: their
+    /// state says already that they are down, so nobody would see to it again.
+    fn cut(&self, followers: Vec<Follower>) -> impl Future<Output = ()> + use<> {
+        let down = self.down.clone();
+        let sending = (!followers.is_empty()).then(|| {
+            tokio::spawn(async move {
+                for follower in followers {
+                    if down.send(follower.state).await.is_err() {
+                        return;
+                    }
+                }
+            })
+        });
+        async move {
+            if let Some(sending) = sending {
+                let _ = sending.await;
+            }
+        }
+    }
+
+    /// Says that checks are not made, now and then.
+    fn short(&self, label: &str, error: &std::io::Error) {
+        let mut said = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= limits::CHECK_SHORT_SAID) {
+            *said = Some(Instant::now());
+            tracing::warn!(
+                target = label,
+                %error,
+                "checks cannot be made: this process is short of descriptors, ports or memory; \
+                 targets stay what they are"
+            );
+        }
+    }
+
     /// Gives a target that came up its share step by step.
     fn start_slowly(&self, follower: &Follower) {
         let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
@@ -309,28 +382,41 @@ impl Common {
 }
 
 impl Shared {
-    fn new(check: Arc<Check>, followers: Vec<Follower>) -> Self {
+    fn new(number: u64, check: Arc<Check>, followers: Vec<Follower>) -> Self {
         let verdict = followers.iter().find_map(|follower| follower.state.verdict());
         let tracker = Tracker::new(check.probe.starts_up, verdict);
         let label = check.label.clone();
         let inner = Mutex::new(Inner { check, followers, tracker, failure: None });
-        Self { label, inner }
+        Self { number, label, inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The check stays, and is for these from now on.
-    fn change(&self, check: Arc<Check>, followers: Vec<Follower>) {
+    /// The check stays, and is for these from now on. The followers whose connections are to be cut.
+    fn change(
+        &self,
+        check: Arc<Check>,
+        followers: Vec<Follower>,
+        common: &Common,
+    ) -> Vec<Follower> {
         let mut inner = self.lock();
         (inner.check, inner.followers) = (check, followers);
         // Those that join learn what is known already.
-        if inner.tracker.is_known() {
-            for follower in &inner.followers {
-                follower.state.learn(inner.tracker.is_up(), inner.failure.as_ref());
+        let up = inner.tracker.is_up();
+        let mut cut = Vec::new();
+        for follower in inner.followers.iter().filter(|_| inner.tracker.is_known()) {
+            if follower.state.is_new_to(self.number) {
+                let failure = inner.failure.as_ref();
+                follower.state.learn(failure);
+                let new = follower.judge(self.number, up, failure, common);
+                if new && !up && follower.close_on_down {
+                    cut.push(follower.clone());
+                }
             }
         }
+        cut
     }
 
     /// Takes what a check found. The followers whose connections are to be cut, and whether the state
@@ -338,7 +424,12 @@ impl Shared {
     fn take(&self, outcome: Outcome, took: Duration, common: &Common) -> (Vec<Follower>, bool) {
         let mut inner = self.lock();
         let failure = match outcome {
-            Outcome::Void => return (Vec::new(), true),
+            Outcome::Void(shortage) => {
+                if let Some(error) = shortage {
+                    common.short(&self.label, &error);
+                }
+                return (Vec::new(), true);
+            }
             Outcome::Passed => None,
             Outcome::Failed { reason, transcript } => {
                 Some(Failure { at: since_1970(SystemTime::now()), reason, transcript })
@@ -357,9 +448,10 @@ impl Shared {
         let mut cut = Vec::new();
         for follower in &inner.followers {
             follower.state.checked(took, failure.as_ref());
-            // One that waits for its first success is not told that it is down.
-            let told = up || follower.state.may_be_tried();
-            let new = told && follower.judge(up, failure.as_ref(), common);
+            // What failed takes none in that waits for its first success.
+            let waits = !follower.state.may_be_tried();
+            let new = !(up && failure.is_some() && waits)
+                && follower.judge(self.number, up, failure.as_ref(), common);
             if new && !up && follower.close_on_down {
                 cut.push(follower.clone());
             }
@@ -386,11 +478,7 @@ async fn run(shared: Arc<Shared>, common: Common) {
         drop(snapshot);
         let took = started.elapsed();
         let (cut, in_doubt) = shared.take(outcome, took, &common);
-        for follower in cut {
-            if common.down.send(follower.state).await.is_err() {
-                return;
-            }
-        }
+        common.cut(cut).await;
         let pause = match (in_doubt, std::mem::take(&mut first)) {
             (true, _) => jittered(probe.fast_interval),
             (false, true) => random_part(probe.interval),

@@ -171,7 +171,8 @@ pub struct Passive {
     /// For how long the target is out at first. It doubles each time that the target fails again
     /// soon after, up to 5m.
     pub eject_for: Span,
-    /// At most this percentage of a rule's targets is out at a time, but always one of several.
+    /// At most this percentage of a rule's targets is out at a time, those among them that checks
+    /// hold down, but always one of several. The last one that is up stays.
     #[schemars(range(min = 1, max = 100))]
     pub max_ejected: u8,
 }

@@ -1,11 +1,13 @@
 //! Whether a target can take connections. The cores read one number of it; the control thread
 //! writes it and keeps the record that people read.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+
+use crate::config::limits;
 
 /// State of a target that a reload keeps, by its service's id and its label.
 #[derive(Debug)]
@@ -15,9 +17,9 @@ pub struct TargetState {
     /// The share of its weight that it gets, up to [`TargetState::FULL`], and why it gets nothing.
     status: AtomicU32,
     /// Connections in a row that could not be made.
-    refused: AtomicU32,
+    refused: Row,
     /// Connections in a row that it reset at once.
-    reset: AtomicU32,
+    reset: Row,
     /// The control thread knows that it fails.
     told: AtomicBool,
     record: Mutex<Option<Box<Record>>>,
@@ -28,17 +30,19 @@ impl Default for TargetState {
         Self {
             live: AtomicU32::new(0),
             status: AtomicU32::new(Self::FULL),
-            refused: AtomicU32::new(0),
-            reset: AtomicU32::new(0),
+            refused: Row::default(),
+            reset: Row::default(),
             told: AtomicBool::new(false),
             record: Mutex::default(),
         }
     }
 }
 
-/// What only people ask for.
+/// What only the control thread and people ask for.
 #[derive(Debug, Default)]
 struct Record {
+    /// Each of its checks by number, with what it said last.
+    opinions: Vec<(u64, Option<bool>)>,
     checked: bool,
     since: Option<SystemTime>,
     passed: u64,
@@ -130,6 +134,11 @@ impl TargetState {
         self.share() > 0
     }
 
+    /// Whether its checks say that it is down; one that is only ejected is not.
+    pub fn is_down(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & DOWN != 0
+    }
+
     /// Whether it may be tried while health is ignored: once it has passed a check, where it must.
     pub fn may_be_tried(&self) -> bool {
         self.status.load(Ordering::Relaxed) & PENDING == 0
@@ -146,27 +155,53 @@ impl TargetState {
         self.count(&self.reset, failures)
     }
 
-    fn count(&self, counter: &AtomicU32, failures: u32) -> bool {
-        let before = counter.fetch_add(1, Ordering::Relaxed);
-        before.saturating_add(1) >= failures && !self.told.swap(true, Ordering::Relaxed)
+    fn count(&self, row: &Row, failures: u32) -> bool {
+        row.add(seconds()) >= failures && !self.told.swap(true, Ordering::Relaxed)
     }
 
     /// A connection was made.
     pub fn connected(&self) {
-        forget(&self.refused);
+        self.refused.forget();
     }
 
-    /// It has sent something.
+    /// It has sent something on a connection that had nothing of it before.
     pub fn answered(&self) {
-        forget(&self.reset);
+        self.reset.forget();
     }
 }
 
-/// Writes only what changes: the line is shared by all cores.
-fn forget(counter: &AtomicU32) {
-    if counter.load(Ordering::Relaxed) != 0 {
-        counter.store(0, Ordering::Relaxed);
+/// Failures in a row: how many in the lower half, and when the last one was, in seconds, in the
+/// upper.
+#[derive(Debug, Default)]
+struct Row(AtomicU64);
+
+impl Row {
+    /// One more, now; how many that makes. A row does not go on after a long pause.
+    fn add(&self, now: u32) -> u32 {
+        let add = |row: u64| {
+            let (last, count) = ((row >> 32) as u32, row as u32);
+            let goes_on = u64::from(now.saturating_sub(last)) <= limits::FAILURES_PAUSE.as_secs();
+            let count = if goes_on { count.saturating_add(1) } else { 1 };
+            (count, u64::from(now) << 32 | u64::from(count))
+        };
+        let update = |row| Some(add(row).1);
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
+            Ok(before) | Err(before) => add(before).0,
+        }
     }
+
+    /// Writes only what changes: the line is shared by all cores.
+    fn forget(&self) {
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A coarse clock for rows of failures.
+fn seconds() -> u32 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u32::try_from(START.elapsed().as_secs()).unwrap_or(u32::MAX)
 }
 
 /// What the control thread does.
@@ -194,10 +229,27 @@ impl TargetState {
         }
     }
 
-    /// What the checks said last; `None` if it has not been checked.
+    /// What the checks said last; `None` if it has not been checked, or still waits for its first
+    /// success.
     pub fn verdict(&self) -> Option<bool> {
         let checked = self.record(|record| record.checked);
-        checked.then(|| self.status.load(Ordering::Relaxed) & DOWN == 0)
+        (checked && self.may_be_tried()).then(|| !self.is_down())
+    }
+
+    /// From now on it has the checks of these numbers and no others. What one that goes on has said
+    /// stays; a new one stands for what is known.
+    pub fn has_checks(&self, numbers: &[u64]) {
+        let verdict = self.verdict();
+        self.record(|record| {
+            let said = |number| record.opinions.iter().find(|(of, _)| *of == number);
+            let opinion = |number: &u64| (*number, said(*number).map_or(verdict, |it| it.1));
+            record.opinions = numbers.iter().map(opinion).collect();
+        });
+    }
+
+    /// Whether the check of this number has said nothing of it yet.
+    pub fn is_new_to(&self, check: u64) -> bool {
+        self.record(|record| record.opinions.contains(&(check, None)))
     }
 
     /// Writes one check down.
@@ -216,11 +268,22 @@ impl TargetState {
         });
     }
 
-    /// The checks say so. True if that is new.
-    pub fn judge(&self, up: bool) -> bool {
-        let was_pending = self.clear(PENDING);
-        let changed =
-            if up { self.clear(DOWN) || was_pending } else { self.set(DOWN) && !was_pending };
+    /// One of its checks says so; all must say that it is up. True if what it is has changed.
+    pub fn judge(&self, check: u64, up: bool) -> bool {
+        let (all, any_down) = self.record(|record| {
+            let opinions = &mut record.opinions;
+            if let Some((_, said)) = opinions.iter_mut().find(|(of, _)| *of == check) {
+                *said = Some(up);
+            }
+            let all = opinions.iter().all(|(_, said)| *said == Some(true));
+            (all, opinions.iter().any(|(_, said)| *said == Some(false)))
+        });
+        let changed = match (self.may_be_tried(), any_down) {
+            // It waits until all have passed.
+            (false, _) => all && self.clear(PENDING),
+            (true, true) => self.set(DOWN),
+            (true, false) => self.clear(DOWN),
+        };
         if changed {
             self.changed();
         }
@@ -228,18 +291,13 @@ impl TargetState {
     }
 
     /// A check that is shared has been made before it was this one's too.
-    pub fn learn(&self, up: bool, failure: Option<&Failure>) {
-        let new = self.record(|record| {
-            let new = !record.checked;
-            if new {
+    pub fn learn(&self, failure: Option<&Failure>) {
+        self.record(|record| {
+            if !record.checked {
                 record.checked = true;
                 record.failure = failure.cloned();
             }
-            new
         });
-        if new && (up || self.may_be_tried()) {
-            self.judge(up);
-        }
     }
 
     /// Nobody checks it any more: it is taken to be up.
@@ -251,6 +309,7 @@ impl TargetState {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(record) = record.as_mut() {
             record.checked = false;
+            record.opinions.clear();
         }
     }
 
@@ -280,8 +339,8 @@ impl TargetState {
 
     /// Counts failures anew, and tells of them again.
     pub fn listen_again(&self) {
-        forget(&self.refused);
-        forget(&self.reset);
+        self.refused.forget();
+        self.reset.forget();
         self.told.store(false, Ordering::Relaxed);
     }
 
@@ -348,10 +407,12 @@ mod tests {
         let state = TargetState::default();
         assert!(state.is_up() && state.verdict().is_none());
         assert!(state.eject(Duration::from_secs(1)));
-        assert!(state.judge(false));
-        assert!(!state.judge(false), "not twice");
+        assert!(!state.is_down(), "no check said so");
+        state.has_checks(&[1]);
+        assert!(state.judge(1, false));
+        assert!(!state.judge(1, false), "not twice");
         assert_eq!(state.report().status, Status::Down);
-        assert!(state.judge(true));
+        assert!(state.judge(1, true));
         assert_eq!(state.report().status, Status::Ejected);
         assert!(!state.is_up());
         state.set_share(10);
@@ -367,14 +428,60 @@ mod tests {
         state.begin(false);
         assert_eq!(state.report().status, Status::Pending);
         assert!(!state.may_be_tried());
+        state.has_checks(&[1]);
         state.checked(Duration::ZERO, None);
-        assert!(state.judge(true));
+        assert!(state.judge(1, true));
         assert!(state.is_up() && state.may_be_tried());
         state.begin(false);
         assert!(state.is_up(), "a reload does not begin anew");
-        state.judge(false);
+        state.judge(1, false);
         state.forget_checks();
         assert!(state.is_up());
+    }
+
+    #[test]
+    fn all_its_checks_must_say_that_it_is_up() {
+        let state = TargetState::default();
+        state.begin(true);
+        state.has_checks(&[1, 2]);
+        assert!(state.judge(1, false));
+        for _ in 0..3 {
+            assert!(!state.judge(2, true) && state.is_down(), "the other one does not change that");
+            assert!(!state.judge(1, false));
+        }
+        assert!(!state.judge(2, false) && !state.judge(1, true) && state.is_down());
+        assert!(state.judge(2, true) && state.is_up());
+        state.checked(Duration::ZERO, None);
+        assert!(state.judge(2, false));
+        state.has_checks(&[1, 3]);
+        assert!(!state.judge(1, true), "the new one stands for the one before");
+        assert!(state.judge(3, true));
+        assert!(state.judge(3, false));
+        state.has_checks(&[1]);
+        assert!(state.judge(1, true), "one that is gone has no say");
+    }
+
+    #[test]
+    fn one_that_waits_for_all_its_checks_knows_no_verdict() {
+        let state = TargetState::default();
+        state.begin(false);
+        state.has_checks(&[1, 2]);
+        state.checked(Duration::ZERO, None);
+        assert!(!state.judge(1, true) && !state.judge(2, false));
+        assert_eq!((state.verdict(), state.is_down()), (None, false));
+        state.has_checks(&[1, 3]);
+        assert!(!state.judge(1, true) && !state.is_up());
+        assert!(state.judge(3, true) && state.is_up());
+        assert_eq!(state.verdict(), Some(true));
+    }
+
+    #[test]
+    fn a_row_of_failures_ends_with_a_pause() {
+        let (row, pause) = (Row::default(), limits::FAILURES_PAUSE.as_secs() as u32);
+        let times = [5, 5, 5 + pause, 6 + 2 * pause, 6 + 2 * pause];
+        assert_eq!(times.map(|now| row.add(now)), [1, 2, 3, 1, 2]);
+        row.forget();
+        assert_eq!(row.add(7 + 2 * pause), 1);
     }
 
     #[test]

@@ -140,7 +140,8 @@ fn backups_come_last() {
 /// Takes targets out, or in again.
 fn judge(pool: &Pool, up: &[bool]) {
     for (target, up) in pool.targets.iter().zip(up) {
-        target.state.judge(*up);
+        target.state.has_checks(&[1]);
+        target.state.judge(1, *up);
     }
 }
 
@@ -263,7 +264,8 @@ proptest::proptest! {
         let snapshot = snapshot(WAYS[way], &["", "", r#", "weight": 3"#, r#", "backup": true"#, ""]);
         let pool = pool(&snapshot);
         for (number, (index, up, share)) in (0..).zip(flaps) {
-            pool.targets[index].state.judge(up);
+            pool.targets[index].state.has_checks(&[1]);
+            pool.targets[index].state.judge(1, up);
             pool.targets[index].state.set_share(share);
             let choice = choose(pool, client(number), &Tried::default());
             let able = |target: &&Target| target.state.is_up();

@@ -32,8 +32,9 @@ pub enum Outcome {
         /// What was said.
         transcript: Vec<String>,
     },
-    /// Nobody knows: this process did not run while it waited.
-    Void,
+    /// Nobody knows: this process did not run while it waited, or lacked what a connection needs
+    /// (then why).
+    Void(Option<io::Error>),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -47,6 +48,8 @@ struct Attempt<'a> {
     transcript: Transcript,
     stream: Option<Box<dyn Stream>>,
     doing: Doing,
+    /// What this process lacked.
+    shortage: Option<io::Error>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,19 +69,22 @@ pub async fn check(check: &Check, own: &Own, permit: OwnedSemaphorePermit) -> Ou
         Talk::Http(http) => Box::new(Request::new(http, &check.host)),
     };
     let (transcript, stream, doing) = (Transcript::default(), None, Doing::Connect);
-    let mut attempt = Attempt { check, own, dialogue, transcript, stream, doing };
+    let shortage = None;
+    let mut attempt = Attempt { check, own, dialogue, transcript, stream, doing, shortage };
     let started = Instant::now();
     let result = timeout(limit, attempt.run(started + limit)).await;
     let result = match result {
         Ok(result) => result,
         Err(_) if started.elapsed() > limit + limits::CHECK_LATE => {
-            return Outcome::Void;
+            return Outcome::Void(None);
         }
         Err(_) if attempt.doing == Doing::Talk && attempt.dialogue.is_farewell() => Ok(()),
         Err(_) => Err(attempt.too_late(limit)),
     };
     let outcome = match result {
         Ok(()) => Outcome::Passed,
+        // No address that could be tried took it; no fault of the target.
+        Err(_) if attempt.shortage.is_some() => Outcome::Void(attempt.shortage.take()),
         Err(reason) => {
             let talks = attempt.doing == Doing::Talk;
             let awaited = if talks { attempt.dialogue.awaited() } else { String::new() };
@@ -130,8 +136,17 @@ impl Attempt<'_> {
             let left = deadline.saturating_duration_since(Instant::now());
             let part = left / u32::try_from(addresses.len() - at).unwrap_or(1).max(1);
             last = match timeout(part, connect(address)).await {
-                Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) => refused(&error),
+                Ok(Ok(connected)) => {
+                    self.shortage = None;
+                    return Ok(connected);
+                }
+                Ok(Err(error)) => {
+                    let reason = refused(&error);
+                    if is_shortage(&error) {
+                        self.shortage = Some(error);
+                    }
+                    reason
+                }
                 Err(_) => self.too_late(self.check.probe.timeout),
             };
         }
@@ -243,6 +258,15 @@ fn refused(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset the connection".into(),
         _ => format!("cannot be reached: {error}"),
     }
+}
+
+/// Whether it is this process or its machine that lacks something, as where connections are made:
+/// descriptors, memory, ports.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
 }
 
 /// Ends a check's connection with a FIN, and waits for the target's, so that no reset is seen there.

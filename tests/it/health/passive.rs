@@ -6,11 +6,15 @@ use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use super::{CLOSED, lines, logged};
+use crate::support::admin::ask;
 use crate::support::backend::{Backend, echo, listen};
-use crate::support::config::Service;
+use crate::support::certs::Authority;
+use crate::support::config::{Config, Service};
+use crate::support::peer::Outcome;
 use crate::support::ports::{free_port, loopback};
-use crate::support::proxy::Proxy;
-use crate::support::wait::{SOON, wait_for};
+use crate::support::proxy::{Launch, Proxy};
+use crate::support::tls::{Dial, End, Tls};
+use crate::support::wait::{SOON, wait_for, wait_until};
 
 /// One round trip through the service, or how it ended.
 fn round_trip(proxy: &mut Proxy, service: &Service, otherwise: &str) -> bool {
@@ -79,6 +83,95 @@ fn refuses() {
         proxy.ended(client, &service, CLOSED);
         assert_eq!(proxy.event_of(port).number("retries"), 0);
     }
+    proxy.finish();
+}
+
+/// How often each core's clock has gone on.
+fn ticks(at: &str) -> Vec<u64> {
+    let text = ask(at, "/metrics", &[]).body;
+    let lines = text.lines().filter(|line| line.starts_with("thalweg_core_ticks_total{"));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+/// Goal: resets are in a row only if the target has answered nobody between them, though the
+/// connection it has answered goes on; what it sends on that later is no answer to new ones.
+/// Method: a target that resets who asks for it, and a connection that lives on.
+#[test]
+fn an_answer_between_resets() {
+    let target = Backend::serve(|peer| match peer.try_recv() {
+        Ok(bytes) if bytes == b"r" => peer.socket().set_linger(Some(Duration::ZERO)).unwrap(),
+        Ok(bytes) => {
+            if peer.try_send(&bytes).is_ok() {
+                echo(peer);
+            }
+        }
+        Err(_) => {}
+    });
+    let other = Backend::echo();
+    let passive = json!({ "interval": null, "passive": { "failures": 2, "ejectFor": "1h" } });
+    let service = Service::new("svc", &[target.address, other.address])
+        .set("loadBalancing", json!("First"))
+        .set("healthCheck", passive);
+    let at = format!("127.0.0.1:{}", free_port());
+    let document = Config::new([&service]).set("admin", json!({ "listen": at }));
+    let mut proxy = Launch::new(document).start();
+    let swept = || {
+        let before = ticks(&at);
+        let passed = |now: &[u64]| now.iter().zip(&before).all(|(now, before)| *now > before + 1);
+        wait_until("both cores to look at their connections", SOON, || passed(&ticks(&at)));
+    };
+    let reset = |proxy: &mut Proxy| {
+        let client = proxy.connect(&service);
+        client.send(b"r");
+        client.expect_end();
+        proxy.cut(client, &service, "upstream/relay/reset");
+    };
+    reset(&mut proxy);
+    let lives = proxy.connect(&service);
+    lives.send(b"x");
+    lives.expect(b"x");
+    swept();
+    reset(&mut proxy);
+    swept();
+    assert_eq!(lines(&proxy, &["ejected"]), 0, "{}", proxy.log());
+    lives.send(b"y");
+    lives.expect(b"y");
+    swept();
+    reset(&mut proxy);
+    logged(&proxy, 1, &["ejected: 2 connections in a row failed"]);
+    lives.fin();
+    lives.expect_eof();
+    proxy.ended(lives, &service, CLOSED);
+    proxy.finish();
+}
+
+/// Goal: no client can have a target ejected by what it makes us ask of it.
+/// Method: clients ask for TLS as PostgreSQL's do, and the targets know nothing of that.
+#[test]
+fn what_a_stranger_provokes() {
+    let targets = [Backend::echo(), Backend::echo()];
+    let rule = |target: &Backend| json!({ "host": "127.0.0.1", "port": target.address.port() });
+    let service = Service::new("svc", &[])
+        .set("tls", json!("PassThrough"))
+        .set("sni", json!({ "enabled": true }))
+        .set("retries", json!(0))
+        .set("rules", json!([{ "domain": "a.test", "targets": targets.each_ref().map(rule) }]))
+        .set("healthCheck", json!({ "interval": null, "passive": { "failures": 1 } }));
+    let mut proxy = Proxy::start([&service]);
+    let dial = Dial::trusting(&Authority::new("none"));
+    for _ in 0..6 {
+        let peer = proxy.connect(&service);
+        peer.send(&[0, 0, 0, 8, 4, 210, 22, 47]);
+        peer.expect(b"S");
+        let mut client = Tls::client(peer, &dial.config(), "a.test");
+        client.flush().unwrap();
+        assert_eq!(client.shake(), Err(End::Reset));
+        // The answer to the question was ours.
+        let outcome = Outcome { received: 0, ..client.peer.outcome() };
+        proxy.cut(outcome, &service, "upstream/connect/no-tls");
+    }
+    proxy.reload(&Config::new([&service.clone().set("description", json!("changed"))]));
+    assert_eq!(lines(&proxy, &["ejected"]), 0, "{}", proxy.log());
     proxy.finish();
 }
 

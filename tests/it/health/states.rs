@@ -199,3 +199,27 @@ fn one_check_for_several_services() {
     proxy.ended(kept, &other, CLOSED);
     proxy.finish();
 }
+
+/// Goal: what this process lacks is held against no target, and the log says what is the matter.
+/// Method: no descriptors are left for checks that would cut connections.
+#[test]
+fn out_of_descriptors() {
+    let ports = ports();
+    let node = Node::start(1, ports, 200);
+    let service = service("svc", &[&node], ports.1, json!({ "onDown": "Close" }));
+    let mut proxy = Proxy::start([&service]);
+    let lives = proxy.connect(&service);
+    lives.expect(b"1");
+    let before = proxy.process().limit_descriptors(3);
+    logged(&proxy, 1, &["checks cannot be made", "Too many open files"]);
+    lives.send(b"still here");
+    lives.expect(b"still here");
+    proxy.process().limit_descriptors(before);
+    let asked = node.asked.load(Ordering::SeqCst);
+    wait_until("more checks", SOON, || node.asked.load(Ordering::SeqCst) > asked + 2);
+    assert_eq!(lines(&proxy, &["down: "]), 0, "{}", proxy.log());
+    lives.fin();
+    lives.expect_eof();
+    proxy.ended(lives, &service, CLOSED);
+    proxy.finish();
+}
