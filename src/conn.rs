@@ -94,7 +94,8 @@ async fn opened(
     if !live.listener.is_shared()
         && let Err(ending) = admit::service(live)
     {
-        return Err(turn_away(core, live, client, Tongue::Unknown, ending).await);
+        let tongue = Tongue::of(opened.as_ref().map_or(&[], |opened| &opened.prefix));
+        return Err(turn_away(core, live, client, tongue, ending).await);
     }
     if live.listener.needs == Needs::Nothing {
         open::at_once(core, live)?;

@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
+
 use super::checked::health::TargetCheck;
 use super::checked::{Address, Discovery, Rule, Service, Target, UpstreamTls};
 use super::limits;
@@ -221,6 +223,12 @@ pub(super) fn targets_of<'a>(
     for Discovery { source, template, secure, .. } in discoveries {
         targets.extend(list(source).iter().map(|it| it.target(template, Some(secure))));
     }
+    // A name that TLS has no form for cannot be verified; what was written was checked before.
+    targets.retain(|target| {
+        let named = |tls: &UpstreamTls| ServerName::try_from(&*tls.server_name).is_ok();
+        let of_check = target.check.as_ref().and_then(|check| check.tls.as_ref());
+        target.tls.as_ref().is_none_or(named) && of_check.is_none_or(named)
+    });
     // Indices of targets are 16 bits wide, and every choice looks at all of them.
     targets.truncate(written.len().max(limits::FOUND_MAX));
     Cow::Owned(targets)

@@ -184,8 +184,13 @@ pub const RESOLVE_GRACE_DEFAULT: Duration = Duration::from_secs(30);
 pub const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// See [`RETRY_PAUSE`].
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Names and lists asked for at a time: each takes up to four sockets.
+/// Names asked for at a time, and lists: a name takes up to four sockets, a list one.
 pub const RESOLVES_AT_ONCE: usize = 16;
+/// Between two attempts to put a changed list into use, when something else stands in the way.
+pub const LISTS_AGAIN: Duration = Duration::from_secs(5);
+/// For the connection to one address of an endpoint of lists: others are to have their turn within
+/// [`DISCOVERY_TIMEOUT_DEFAULT`].
+pub const DISCOVERY_CONNECT: Duration = Duration::from_millis(1500);
 /// How long the start waits for names before it says ready without them.
 pub const RESOLVE_START: Duration = Duration::from_secs(3);
 /// `discovery.interval`: an answer of a registry is a few kilobytes.

@@ -50,6 +50,11 @@ pub struct Snapshot {
     pub own: Own,
 }
 
+/// An IPv4 address in the form of IPv6 is an IPv4 address.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
 /// Our own listeners.
 #[derive(Debug, Default)]
 pub struct Own {
@@ -60,23 +65,24 @@ pub struct Own {
 impl Own {
     /// `listens` are the listening addresses, `local` the addresses of this machine.
     pub fn new(listens: HashSet<SocketAddr>, local: HashSet<IpAddr>) -> Self {
+        let listens = listens.into_iter().map(canonical).collect();
         Self { listens, local }
     }
 
     /// Whether a connection to `addr` would arrive at one of our listeners.
     pub fn contains(&self, addr: SocketAddr) -> bool {
-        let any: IpAddr = match addr.ip() {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
+        let addr = canonical(addr);
         // Connecting to the unspecified address means loopback.
-        let loopback: IpAddr = match addr.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        let ip = match addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
         };
-        let ip = if addr.ip().is_unspecified() { loopback } else { addr.ip() };
-        self.listens.contains(&SocketAddr::new(ip, addr.port()))
-            || (self.is_here(ip) && self.listens.contains(&SocketAddr::new(any, addr.port())))
+        let listens = |ip| self.listens.contains(&SocketAddr::new(ip, addr.port()));
+        // A listener on `::` takes IPv4 too.
+        let any = listens(Ipv6Addr::UNSPECIFIED.into())
+            || (ip.is_ipv4() && listens(Ipv4Addr::UNSPECIFIED.into()));
+        listens(ip) || (any && self.is_here(ip))
     }
 
     /// Whether `ip` is this machine.

@@ -61,8 +61,11 @@ pub async fn first_that_answers(
             live.retries.set(attempt);
             core.counters.retries.add(1);
         }
-        let was_up = target.state.is_up();
+        // What `onDown` cuts may not come to be after the cut.
+        let was_down = target.state.is_down();
+        let went_down = || target.close_on_down && !was_down && target.state.is_down();
         let mut reached = match reach(core, live, target, limit).await? {
+            Ok(_) if went_down() => Err(Cause::TargetDown),
             Ok(socket) => {
                 if target.tls.is_none()
                     && target.header == SendHeader::Off
@@ -79,8 +82,14 @@ pub async fn first_that_answers(
                 Err(cause)
             }
         };
-        // What `onDown` cuts may not come to be after the cut.
-        if reached.is_ok() && was_up && target.close_on_down && !target.state.is_up() {
+        if went_down()
+            && let Ok(Reached { socket, .. }) = &reached
+        {
+            socket::reset(socket.fd());
+            // Bytes of the client that have left along with the header are lost to another target.
+            if live.up.get() > 0 {
+                return Err(failed(Cause::TargetDown));
+            }
             reached = Err(Cause::TargetDown);
         }
         match reached {

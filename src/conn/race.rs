@@ -131,6 +131,8 @@ fn worse(before: Option<Cause>, now: Cause) -> Cause {
     let says_little =
         |cause: Cause| matches!(cause, Cause::Unreachable | Cause::Ports | Cause::Loop);
     match before {
+        // That must end the trying.
+        Some(Cause::Descriptors) => Cause::Descriptors,
         Some(before) if says_little(now) && !says_little(before) => before,
         _ => now,
     }

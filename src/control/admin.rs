@@ -14,7 +14,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -123,7 +123,17 @@ impl std::fmt::Display for Failure {
 #[derive(Debug)]
 enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixListener, Temporary),
+}
+
+/// A socket that does not have its name yet; removed when dropped.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[derive(Debug)]
@@ -180,6 +190,11 @@ impl Admin {
             return;
         };
         let Some(bound) = bound else { return };
+        if let (Bound::Unix(_, new), AdminListen::Unix(path)) = (&bound, &listen)
+            && let Err(error) = std::fs::rename(&new.0, path)
+        {
+            tracing::error!(%error, path = %path.display(), "the admin API has no socket");
+        }
         let needs_token = matches!(&listen, AdminListen::Tcp(addr) if !addr.ip().is_loopback());
         let task = tokio::spawn(accept(bound, router(&self.view, needs_token)));
         // The address before it is let go only now.
@@ -192,7 +207,7 @@ async fn bind(listen: &AdminListen) -> Result<Bound, Failure> {
         AdminListen::Tcp(address) => bind_tcp(*address)
             .map(Bound::Tcp)
             .map_err(|error| Failure(format!("the admin API cannot listen on {address}: {error}"))),
-        AdminListen::Unix(path) => bind_unix(path).await.map(Bound::Unix).map_err(|error| {
+        AdminListen::Unix(path) => bind_unix(path).await.map_err(|error| {
             Failure(format!("the admin API cannot listen on unix:{}: {error}", path.display()))
         }),
     }
@@ -210,9 +225,15 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Takes the place of a socket that a process left behind, but not of one that somebody answers on.
-/// Only its owner may connect.
-async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+/// Can take the place of a socket that a process left behind, but not of one that somebody answers
+/// on, nor of a file of another kind. Only its owner may connect.
+async fn bind_unix(path: &Path) -> io::Result<Bound> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket"));
+        }
+        _ => {}
+    }
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::Error::from(io::ErrorKind::AddrInUse));
     }
@@ -221,10 +242,9 @@ async fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     new.as_mut_os_string().push(format!(".{}", std::process::id()));
     let _ = std::fs::remove_file(&new);
     let listener = UnixListener::bind(&new)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))
-        .and_then(|()| std::fs::rename(&new, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&new)))?;
-    Ok(listener)
+    let new = Temporary(new);
+    std::fs::set_permissions(&new.0, std::fs::Permissions::from_mode(0o600))?;
+    Ok(Bound::Unix(listener, new))
 }
 
 fn router(view: &Arc<View>, needs_token: bool) -> Router {
@@ -251,7 +271,7 @@ async fn accept(bound: Bound, router: Router) {
             Bound::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 spawn(stream, &router, &places);
             }),
-            Bound::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+            Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
                 spawn(stream, &router, &places);
             }),
         };

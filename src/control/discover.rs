@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -66,6 +66,15 @@ impl Lists {
         let (tell, changes) = mpsc::channel(1);
         tokio::spawn(coalesce(woken, tell));
         (Self { followed: HashMap::new(), running: JoinSet::new(), wake }, changes)
+    }
+
+    /// Says once more that a list has changed, after a pause.
+    pub fn wake_after(&self, pause: Duration) {
+        let wake = self.wake.clone();
+        tokio::spawn(async move {
+            sleep(pause).await;
+            let _ = wake.try_send(());
+        });
     }
 
     /// Follows the lists of these services too, and waits until new ones were asked for once; what
@@ -182,7 +191,7 @@ async fn keep_current(
             Source::Srv(name) => {
                 let to = lookups.settings();
                 let bounds = Bounds { min: to.min_ttl, max: to.max_ttl, grace: Some(to.grace) };
-                (lookups.services(name).await, bounds)
+                (lookups.services(name, !known.is_empty()).await, bounds)
             }
             Source::Http(query) => {
                 let every = settings.interval;
@@ -204,12 +213,17 @@ async fn keep_current(
     }
 }
 
+/// Those under way: a start with a thousand lists must not take a thousand descriptors at once.
+static FETCHES: Semaphore = Semaphore::const_new(limits::RESOLVES_AT_ONCE);
+
 /// Fetches and reads a document; also what is wrong with its entries.
 async fn document(
     query: &Query,
     settings: &Settings,
     lookups: &Lookups,
 ) -> (Outcome<Vec<FoundTarget>>, Option<entries::Entries>) {
+    // Never closed.
+    let _slot = FETCHES.acquire().await;
     let fetched = timeout(settings.timeout, fetch::fetch(query, &settings.tls, lookups)).await;
     let body = match fetched {
         Ok(Ok(body)) => body,

@@ -35,6 +35,8 @@ pub struct Served {
     process: Arc<Process>,
     checked: Checked,
     material: Arc<Material>,
+    /// When reading it began.
+    material_since: SystemTime,
     kept: Kept,
     version: u64,
     /// The listening sockets.
@@ -152,6 +154,7 @@ impl Served {
             process: Arc::clone(&admin.view.process),
             checked: nothing,
             material: Arc::new(Material::default()),
+            material_since: SystemTime::UNIX_EPOCH,
             kept: Kept::default(),
             version: 0,
             listeners: Listeners::default(),
@@ -228,7 +231,7 @@ impl Served {
         // The token may have changed with nothing else.
         let same_token = checked.admin.as_ref().is_none_or(|admin| admin.token_file.is_none());
         let same_files = same_token && material.digest() == self.material.digest();
-        if checked == self.checked && same_files {
+        if checked == self.checked && same_files && self.lists.found() == self.found {
             return Ok(Change::default());
         }
         self.replace(checked, (Arc::new(material), since), cores).await
@@ -264,10 +267,13 @@ impl Served {
         if self.lists.found() == self.found {
             return;
         }
-        let material = (Arc::clone(&self.material), SystemTime::now());
+        let material = (Arc::clone(&self.material), self.material_since);
         match self.replace(self.checked.clone(), material, cores).await {
             Ok(_) => tracing::debug!(version = self.version, "lists of targets: in use"),
-            Err(why) => tracing::error!(%why, "lists of targets: refused, nothing was changed"),
+            Err(why) => {
+                tracing::error!(%why, "lists of targets: refused; tried again soon");
+                self.lists.wake_after(limits::LISTS_AGAIN);
+            }
         }
     }
 
@@ -373,7 +379,7 @@ impl Served {
         self.watch.follow(material.paths().map(Path::to_owned), since);
         self.admin.view.material.store(Arc::clone(&material));
         self.admin.serve(admin);
-        self.material = material;
+        (self.material, self.material_since) = (material, since);
         Ok(Change { added, removed })
     }
 

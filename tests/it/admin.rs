@@ -216,6 +216,14 @@ fn by_reload() {
     let text = ask(&other, "/metrics", &[]).body;
     assert!(text.contains("\nthalweg_reloads_total{result=\"applied\"} 2\n"), "{text}");
     assert!(text.contains("\nthalweg_reloads_total{result=\"refused\"} 1\n"), "{text}");
+    // A file that is no socket is nobody's place.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("notes.txt");
+    fs::write(&file, "mine").unwrap();
+    let said = proxy.reload(&with_admin(&service, &format!("unix:{}", file.display())));
+    assert!(said.contains("no socket"), "{said}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+    assert_eq!(status(&other), 200);
     proxy.reload(&Config::new([&service]));
     assert_eq!(status(&other), 0);
     proxy.rebase();

@@ -23,10 +23,25 @@ pub enum Tongue {
     Unknown,
     /// A TLS hello was read.
     Tls,
+    /// PostgreSQL's question for TLS was read.
+    Postgres,
     /// The head of an HTTP request was read.
     Http,
     /// Something else, or nothing that has words for it.
     Other,
+}
+
+impl Tongue {
+    /// Of a client whose first bytes these are.
+    pub fn of(first: &[u8]) -> Self {
+        match first {
+            [] => Self::Unknown,
+            // An alert is understood as an answer only, and PostgreSQL asks for TLS in its own way.
+            [22, ..] => Self::Tls,
+            first if first.starts_with(&postgres::SSL_REQUEST) => Self::Postgres,
+            _ => Self::Other,
+        }
+    }
 }
 
 const ALERT_ACCESS_DENIED: u8 = 49;
@@ -60,27 +75,24 @@ async fn tell(client: &Sock, tongue: Tongue, cause: Cause) {
             farewell(client, if cause == Cause::Denied { HTTP_DENIED } else { HTTP_BUSY }).await;
         }
         Tongue::Other => {}
+        Tongue::Postgres => farewell(client, &postgres::refusal(cause.title())).await,
         Tongue::Unknown => {
-            // An alert is understood as an answer only, and PostgreSQL asks for TLS in its own way.
             let mut first = [0; 8];
-            match first_bytes(client, &mut first).await {
-                22 => farewell(client, &alert(code)).await,
-                0 if first == postgres::SSL_REQUEST => {
-                    farewell(client, &postgres::refusal(cause.title())).await;
-                }
-                _ => {}
+            let known = Tongue::of(first_bytes(client, &mut first).await);
+            if known != Tongue::Unknown {
+                Box::pin(tell(client, known, cause)).await;
             }
         }
     }
 }
 
-/// Reads a little of what came first; gives the first byte.
-async fn first_bytes(client: &Sock, first: &mut [u8; 8]) -> u8 {
+/// Reads a little of what came first.
+async fn first_bytes<'a>(client: &Sock, first: &'a mut [u8; 8]) -> &'a [u8] {
     loop {
         match socket::recv(client.fd(), first) {
             Err(error) if socket::would_block(&error) => drop(client.readable().await),
-            Ok(1..) => return first.first().copied().unwrap_or(u8::MAX),
-            Ok(_) | Err(_) => return u8::MAX,
+            Ok(n) => return first.get(..n).unwrap_or_default(),
+            Err(_) => return &[],
         }
     }
 }

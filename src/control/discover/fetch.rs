@@ -18,6 +18,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config;
@@ -128,9 +129,11 @@ async fn connect(url: &Url, lookups: &Lookups) -> Result<TcpStream, String> {
     let mut failure = format!("{} has no address", url.host);
     for ip in addresses.into_iter().take(limits::ADDRESSES_TRIED_MAX) {
         let addr = SocketAddr::new(ip, url.port);
-        match TcpStream::connect(addr).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = format!("{addr}: {error}"),
+        // One that does not answer must leave time for the others.
+        match timeout(limits::DISCOVERY_CONNECT, TcpStream::connect(addr)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = format!("{addr}: {error}"),
+            Err(_) => failure = format!("{addr}: no answer"),
         }
     }
     Err(failure)

@@ -26,9 +26,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::keep::Outcome;
-use crate::config::checked;
 use crate::config::found::FoundTarget;
 use crate::config::limits;
+use crate::config::{self, checked};
 
 /// Where the system says how names are resolved.
 struct Files {
@@ -125,10 +125,11 @@ impl Lookups {
     }
 
     /// The targets that the SRV records of a name mean.
-    pub async fn services(&self, name: &str) -> Outcome<Vec<FoundTarget>> {
+    /// `known`: there is an answer from before.
+    pub async fn services(&self, name: &str, known: bool) -> Outcome<Vec<FoundTarget>> {
         let Ok(_slot) = self.slots.acquire().await else { return lost("the process ends") };
         let system = self.system();
-        let asked = system.services(name);
+        let asked = system.services(name, known);
         let outcome = timeout(limits::RESOLVE_DEADLINE, asked).await;
         outcome.unwrap_or_else(|_| lost("no answer in time"))
     }
@@ -240,13 +241,18 @@ impl System {
         }
     }
 
-    async fn services(&self, name: &str) -> Outcome<Vec<FoundTarget>> {
+    async fn services(&self, name: &str, known: bool) -> Outcome<Vec<FoundTarget>> {
         let Some(candidates) = self.candidates(name) else { return lost("it is no host name") };
         let (mut failed, mut nothing) = (None, None);
         for name in candidates {
             match self.ask(&name, RecordType::SRV).await {
                 Answered::Records(records, ttl) => {
                     let targets = srv_targets(&records);
+                    // A domain of the search list before this one did not answer: this may be
+                    // another's service.
+                    if failed.is_some() && known {
+                        break;
+                    }
                     if targets.is_empty() {
                         return Outcome::Gone("the service is not offered (RFC 2782)".into());
                     }
@@ -352,7 +358,7 @@ fn srv_targets(records: &[RData]) -> Vec<FoundTarget> {
     let first = records.clone().map(|srv| srv.priority).min();
     let mut targets: Vec<FoundTarget> = records
         .map(|srv| FoundTarget {
-            host: Arc::from(srv.target.to_lowercase().to_utf8()),
+            host: Arc::from(srv.target.to_lowercase().to_ascii()),
             port: Some(srv.port),
             // Weight 0 is «hardly any» there, and none here.
             weight: Some(u32::from(srv.weight).max(1)),
@@ -360,6 +366,13 @@ fn srv_targets(records: &[RData]) -> Vec<FoundTarget> {
             secure: false,
         })
         .collect();
+    targets.retain(|target| {
+        let sound = config::host(&target.host);
+        if let Err(why) = sound {
+            tracing::warn!(host = %target.host.escape_debug(), why, "an SRV record is left out");
+        }
+        sound.is_ok()
+    });
     // The order of an answer means nothing; of two records for one place the preferred one counts.
     targets.sort_by(|a, b| (a.backup, a).cmp(&(b.backup, b)));
     let mut seen = std::collections::HashSet::new();
