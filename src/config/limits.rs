@@ -135,6 +135,8 @@ pub const BANDWIDTH_BURST_MIN: u64 = 16 << 10;
 /// Bytes a direction may move for one turn at a limit, within these; 1/256 s of the bandwidth between
 /// them. Smaller turns share a service among its connections more evenly, larger ones cost less.
 pub const BANDWIDTH_TURN: (u64, u64) = (16 << 10, 256 << 10);
+/// Who waits for a turn looks so often whether a reload has changed the rate.
+pub const BANDWIDTH_LOOK: Duration = Duration::from_secs(1);
 
 // ---- choosing a target ------------------------------------------------------------------------
 
@@ -146,8 +148,14 @@ pub const WEIGHT_MAX: u32 = 65_535;
 pub const CHOICES_MAX: usize = 8;
 /// Connections of a pool that may wait for a target with room, over all cores.
 pub const QUEUE_MAX: u32 = 256;
-/// Between two looks for room.
+/// Between two looks for room …
 pub const QUEUE_POLL: Duration = Duration::from_millis(10);
+/// … and of those who are next: a place that is given up should not lie idle for long.
+pub const QUEUE_POLL_NEXT: Duration = Duration::from_millis(1);
+/// How many are next.
+pub const QUEUE_NEXT: u32 = 16;
+/// A wait that lasts so much longer than it may belongs to a core that has died.
+pub const QUEUE_GRACE: Duration = Duration::from_secs(1);
 
 // ---- connecting -------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,15 +28,17 @@ use super::limits;
 use super::pattern::{Kind, NameTable};
 use crate::conn::admit::Admission;
 use crate::conn::admit::sources::Sources;
-use crate::conn::pace::{Bandwidth, Bandwidths, Buckets};
+use crate::conn::pace::{Bandwidth, Bandwidths, Whole};
 use crate::conn::pick;
 use crate::io::socket::Destination;
 use crate::tls::material::{self, Material};
 use crate::tls::problem::Problem;
 use crate::tls::store::Store;
 
+mod queue;
 mod state;
 
+pub use self::queue::{Queue, Queued};
 pub use self::state::{Failure, Report, Status, TargetState, since_1970};
 
 /// One version of the configuration, as the cores see it.
@@ -270,7 +272,7 @@ pub struct EventParts {
 /// State of a service that a reload keeps, by the service's id.
 #[derive(Debug, Default)]
 pub struct ServiceState {
-    /// Live connections over all cores; only kept while a limit asks for it.
+    /// Live connections over all cores, whether or not there is a limit: a reload may add one.
     pub live: AtomicU32,
     /// Those of each source, and how often it came; made when a limit first asks for it.
     pub sources: OnceLock<Sources>,
@@ -293,10 +295,10 @@ pub struct Pool {
     /// Below this percentage of targets that are up their health is ignored; 0: never.
     pub panic_threshold: u8,
     /// Connections that wait for a target with room.
-    pub waiting: Waiting,
+    pub queue: Queue,
 }
 
-/// A bounded queue without an order: how many wait.
+/// How many wait, without an order; bounded.
 #[derive(Debug, Default)]
 pub struct Waiting(AtomicU32);
 
@@ -370,8 +372,13 @@ pub struct Check {
 impl Target {
     /// Whether it may have one more connection.
     pub fn has_room(&self) -> bool {
+        self.room() > 0
+    }
+
+    /// How many connections more it may have.
+    pub fn room(&self) -> u32 {
         let live = || self.state.live.load(Ordering::Relaxed);
-        self.max_connections.is_none_or(|max| live() < max.get())
+        self.max_connections.map_or(u32::MAX, |max| max.get().saturating_sub(live()))
     }
 
     /// Takes a connection, unless it has all it may have.
@@ -456,8 +463,9 @@ pub struct Kept {
     targets: HashMap<(Arc<str>, String), Arc<TargetState>>,
     turns: HashMap<(Arc<str>, usize), Arc<AtomicUsize>>,
     tickets: HashMap<Arc<str>, Tickets>,
-    /// What was taken of a bandwidth, by the service's id and its limit.
-    buckets: HashMap<(Arc<str>, u64), Arc<Buckets>>,
+    /// The bandwidths of services and what they are from now on, by the service's id; also of those that
+    /// have none any more, for their old connections.
+    bandwidths: HashMap<Arc<str>, (Arc<Whole>, u64)>,
     names: HashMap<Arc<str>, Arc<Name>>,
 }
 
@@ -465,6 +473,13 @@ impl Kept {
     /// The names that the last snapshot's targets have.
     pub fn names(&self) -> impl Iterator<Item = &Arc<Name>> {
         self.names.values()
+    }
+
+    /// The snapshot is about to be published: what old connections share with it changes now.
+    pub fn publish(&self) {
+        for (whole, rate) in self.bandwidths.values() {
+            whole.set_rate(*rate);
+        }
     }
 
     /// Joins checked services with the state kept so far; what to keep from now on, without the
@@ -561,12 +576,13 @@ impl Kept {
     }
 
     fn bandwidths(&mut self, before: &Self, spec: &checked::Service) -> Option<Box<Bandwidths>> {
-        let whole = spec.limits.bandwidth.map(|rate| {
-            let key = (Arc::clone(&spec.id), rate.get());
-            let buckets = before.buckets.get(&key).cloned().unwrap_or_default();
-            self.buckets.insert(key, Arc::clone(&buckets));
-            (Bandwidth::new(rate.get()), buckets)
-        });
+        let rate = spec.limits.bandwidth.map_or(limits::BANDWIDTH_MAX, NonZeroU64::get);
+        let known = before.bandwidths.get(&spec.id).map(|(whole, _)| Arc::clone(whole));
+        let whole = known.or_else(|| spec.limits.bandwidth.map(|_| Arc::new(Whole::new(rate))));
+        if let Some(whole) = &whole {
+            self.bandwidths.insert(Arc::clone(&spec.id), (Arc::clone(whole), rate));
+        }
+        let whole = whole.filter(|_| spec.limits.bandwidth.is_some());
         let of_each = spec.limits.bandwidth_of_each.map(|rate| Bandwidth::new(rate.get()));
         (whole.is_some() || of_each.is_some()).then(|| Box::new(Bandwidths { whole, of_each }))
     }
@@ -592,8 +608,11 @@ impl Kept {
         let targets = targets.iter().map(|target| self.target(before, spec, target, material, own));
         let targets = targets.collect::<Result<_, _>>()?;
         let panic_threshold = spec.health.as_ref().map_or(0, |health| health.panic_threshold);
-        let (waiting, passed_on) = (Waiting::default(), AtomicUsize::default());
-        Ok(Pool { targets, balancing, schedule, next, passed_on, panic_threshold, waiting })
+        let targets: Box<[Target]> = targets;
+        let limited = targets.iter().any(|target| target.max_connections.is_some());
+        let queue = Queue::new(limited, spec.timeouts.connect + limits::QUEUE_GRACE);
+        let passed_on = AtomicUsize::default();
+        Ok(Pool { targets, balancing, schedule, next, passed_on, panic_threshold, queue })
     }
 
     /// Tickets that were given out stay good as long as the same clients would be let in.

@@ -111,32 +111,32 @@ impl Admission {
         self.of_source.is_some()
     }
 
-    /// Takes what the connection needs, all of it or nothing.
+    /// Takes what the connection needs, all of it or nothing. The source is last: its rate is not given
+    /// back, and who is refused should not have come.
     fn take(&self, state: &ServiceState, live: &Live) -> Result<(), Cause> {
         let ip =
             if self.access.is_some() || self.of_source.is_some() { live.source() } else { None };
         if self.access.as_ref().is_some_and(|access| !access.admits(ip)) {
             return Err(Cause::Denied);
         }
-        let counted = self.of_source.as_ref().and_then(|of| Some((of, of.source(ip)?)));
-        if let (Some((of, source)), Some(sources)) = (&counted, state.sources.get()) {
-            sources.take(*source, &of.limits, live.born)?;
+        let most = self.connections.map_or(u32::MAX, NonZeroU32::get);
+        let one_more = |live: u32| (live < most).then(|| live.saturating_add(1));
+        if state.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return Err(Cause::Limit);
         }
-        if let Some(limit) = self.connections {
-            let before = state.live.fetch_add(1, Ordering::Relaxed);
-            if before >= limit.get() {
-                self.release(state, ip);
-                return Err(Cause::Limit);
-            }
+        let counted = self.of_source.as_ref().and_then(|of| Some((of, of.source(ip)?)));
+        if let (Some((of, source)), Some(sources)) = (&counted, state.sources.get())
+            && let Err(cause) = sources.take(*source, &of.limits, live.born)
+        {
+            state.live.fetch_sub(1, Ordering::Relaxed);
+            return Err(cause);
         }
         Ok(())
     }
 
     /// Gives back what [`Admission::take`] took.
     fn release(&self, state: &ServiceState, ip: Option<IpAddr>) {
-        if self.connections.is_some() {
-            state.live.fetch_sub(1, Ordering::Relaxed);
-        }
+        state.live.fetch_sub(1, Ordering::Relaxed);
         if let Some(of) = &self.of_source
             && let (Some(source), Some(sources)) = (of.source(ip), state.sources.get())
         {
@@ -159,11 +159,16 @@ pub fn process(core: &Core) -> Result<(), Ending> {
 /// [`Cause::Denied`], [`Cause::SourceLimit`], [`Cause::SourceRate`], [`Cause::Limit`].
 pub fn service(live: &Live) -> Result<(), Ending> {
     let service = live.service();
-    let Some(admission) = &service.admission else { return Ok(()) };
     if live.has(Live::COUNTED) {
         return Ok(());
     }
-    admission.take(&service.state, live).map_err(|cause| Ending::us(Step::Admit, cause))?;
+    match &service.admission {
+        Some(admission) => {
+            admission.take(&service.state, live).map_err(|cause| Ending::us(Step::Admit, cause))?
+        }
+        // Counted all the same: a limit that a reload adds is also theirs.
+        None => drop(service.state.live.fetch_add(1, Ordering::Relaxed)),
+    }
     live.set(Live::COUNTED);
     Ok(())
 }
@@ -173,8 +178,9 @@ pub fn release(live: &Live) {
     if live.has(Live::COUNTED) {
         live.clear(Live::COUNTED);
         let service = live.service();
-        if let Some(admission) = &service.admission {
-            admission.release(&service.state, live.source());
+        match &service.admission {
+            Some(admission) => admission.release(&service.state, live.source()),
+            None => drop(service.state.live.fetch_sub(1, Ordering::Relaxed)),
         }
     }
 }

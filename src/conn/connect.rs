@@ -17,6 +17,7 @@ use crate::conn::open::Opened;
 use crate::conn::pick::{self, Choice, Tried};
 use crate::conn::{proxied, race, unless_cut};
 use crate::io::socket::{self, Destination};
+use crate::io::system;
 use crate::rt::{self, Sock};
 use crate::tls::handshake::{self, Established, Failure};
 use crate::tls::session::Session;
@@ -49,9 +50,16 @@ pub async fn first_that_answers(
     let mut ending = None;
     let mut tried = Tried::default();
     for attempt in 0..tries {
-        let index = match pick::choose(pool, live.source(), &tried) {
+        let choice = match ending {
+            None => choose_first(pool, live),
+            Some(_) => pick::choose(pool, live.source(), &tried),
+        };
+        let index = match choice {
             Choice::Target(index) => index,
-            Choice::Full if ending.is_none() => wait_for_room(live, pool, limit).await?,
+            Choice::Full if ending.is_none() => {
+                let silent = !has_spoken(opened.as_deref());
+                wait_for_room(live, pool, limit, silent).await?
+            }
             Choice::Full | Choice::None => break,
         };
         tried.add(index);
@@ -128,28 +136,68 @@ fn judge(core: &Core, target: &Target, cause: Option<Cause>) {
     }
 }
 
-/// Waits until a target has room for one more connection, not for long and not with too many.
+/// The choice of one that has tried no target: those who wait for room go first.
+fn choose_first(pool: &Pool, live: &Live) -> Choice {
+    let ahead = pool.queue.len();
+    if ahead > 0 && !pick::has_room_for(pool, ahead) {
+        return Choice::Full;
+    }
+    pick::choose(pool, live.source(), &Tried::default())
+}
+
+/// Whether the client has said anything that a target is to hear.
+fn has_spoken(opened: Option<&Opened>) -> bool {
+    opened.is_some_and(|opened| {
+        !opened.prefix.is_empty()
+            || opened.session.as_ref().is_some_and(|session| session.is_unopened())
+    })
+}
+
+/// Waits until a target has room for one more connection, not for long and not with too many, and no
+/// longer than the client does; `silent`: it has said nothing yet.
+///
+/// The queue is that of the connection's own snapshot: a reload that raises the limit helps those who
+/// come after it, and those who wait get what is given up as before.
 fn wait_for_room<'a>(
     live: &'a Live,
     pool: &'a Pool,
     limit: Duration,
+    silent: bool,
 ) -> Pin<Box<dyn Future<Output = Result<usize, Ending>> + 'a>> {
     let full = Ending::us(Step::Connect, Cause::TargetsFull);
-    let waiting = async move {
-        loop {
-            rt::sleep(limits::QUEUE_POLL).await;
-            match pick::choose(pool, live.source(), &Tried::default()) {
-                Choice::Target(index) => return Ok(index),
-                Choice::Full => {}
-                Choice::None => return Err(Ending::us(Step::Connect, Cause::NoTarget)),
-            }
-        }
-    };
     Box::pin(async move {
-        let _place = pool.waiting.take(limits::QUEUE_MAX).ok_or(full)?;
+        let place = pool.queue.join().ok_or(full)?;
+        let waiting = async {
+            loop {
+                let ahead = place.ahead();
+                if pick::has_room_for(pool, ahead) {
+                    match pick::choose(pool, live.source(), &Tried::default()) {
+                        Choice::Target(index) => return Ok(index),
+                        Choice::Full => {}
+                        Choice::None => return Err(Ending::us(Step::Connect, Cause::NoTarget)),
+                    }
+                }
+                if let Some(cause) = has_left(live, silent) {
+                    return Err(Ending { side: Side::Client, step: Step::Connect, cause });
+                }
+                let next = ahead < limits::QUEUE_NEXT;
+                rt::sleep(if next { limits::QUEUE_POLL_NEXT } else { limits::QUEUE_POLL }).await;
+            }
+        };
         let waited = unless_cut(live, Step::Connect, rt::within(limit, waiting)).await?;
         waited.unwrap_or(Err(full))
     })
+}
+
+/// Whether the client waits no more. The end of its stream says so only where it has said nothing:
+/// otherwise it may well wait for the answer.
+fn has_left(live: &Live, silent: bool) -> Option<Cause> {
+    let fd = live.client()?;
+    if system::with_fd(fd, socket::is_reset) {
+        return Some(Cause::Reset);
+    }
+    let left = silent && system::with_fd(fd, socket::has_ended) && socket::unread(fd) == 0;
+    left.then_some(Cause::Left)
 }
 
 /// Whether PostgreSQL's question for TLS goes on to the target although TLS with it is not ours.

@@ -214,8 +214,9 @@ causes! {
          in which the server speaks first (MySQL, SMTP, SSH clients that wait): such a service cannot \
          be routed by name. Give it a port of its own, or a target in `sni.fallbacks.silent`.";
     Left "left" "the client left before it was served"
-        "The client ended its stream before its hello or handshake was complete: a port scan, a \
-         health check that only connects, or a client that changed its mind.";
+        "The client ended its stream before its hello or handshake was complete, or without a word \
+         while it waited for a target with room: a port scan, a health check that only connects, or \
+         a client that changed its mind.";
     NotRecognised "not-recognised" "the first bytes are not what the port serves"
         "The service routes by the name in a TLS hello (or in an HTTP/1.x request where `tls` is \
          Disabled), and something else came. `sni.fallbacks.notRecognised` names a target for it.";

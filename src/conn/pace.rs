@@ -2,9 +2,10 @@
 //! what is held back waits with its sender.
 //!
 //! A bucket fills evenly and holds a bounded burst. It is one number, the time at which what has been
-//! taken is paid for. A direction takes a turn's worth at once and gives back what it did not read. When
-//! the bucket is empty it takes what will be there and waits until then, so that all who wait at a
-//! limit are served in the order in which they came, each woken once.
+//! taken is paid for. A direction takes what waits to be read, a turn's worth at most, and gives back
+//! what it did not read. When the bucket is empty it takes what will be there and waits until then, so
+//! that all who wait at a limit are served in the order in which they came. Nobody takes more than it
+//! could use: whoever is behind it would wait for that too.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use crate::config::limits;
 use crate::conn::ending::Side;
 use crate::conn::live::Live;
 use crate::conn::relay::Flow;
+use crate::io::socket;
 use crate::rt;
 
 /// What has been taken of a bandwidth, in one direction: the time, in ns, at which it is paid for.
@@ -104,6 +106,53 @@ impl Bandwidth {
     }
 }
 
+/// The bandwidth of a service, which all its connections share: those of before a reload too.
+#[derive(Debug)]
+pub struct Whole {
+    /// Bytes per second, not 0.
+    rate: AtomicU64,
+    buckets: Buckets,
+}
+
+impl Whole {
+    /// So many bytes per second.
+    pub fn new(rate: u64) -> Self {
+        Self { rate: AtomicU64::new(rate.max(1)), buckets: Buckets::default() }
+    }
+
+    /// From now on so many bytes per second. Bytes that were taken and are not paid for yet are paid
+    /// for at the new rate.
+    pub fn set_rate(&self, rate: u64) {
+        let rate = rate.max(1);
+        let before = self.rate.swap(rate, Ordering::Relaxed);
+        if before == rate {
+            return;
+        }
+        let now = now();
+        let later = |paid: u64| {
+            let debt = paid.checked_sub(now).filter(|debt| *debt > 0)?;
+            Some(now.saturating_add(rescaled(debt, before, rate)))
+        };
+        for bucket in [&self.buckets.up, &self.buckets.down] {
+            let _ = bucket.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        }
+    }
+
+    fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self) -> Bandwidth {
+        Bandwidth::new(self.rate())
+    }
+}
+
+/// How long something takes at another rate.
+fn rescaled(ns: u64, before: u64, after: u64) -> u64 {
+    let ns = u128::from(ns) * u128::from(before) / u128::from(after.max(1));
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
 /// The clock of the buckets, in ns. It begins late enough that a new bucket is full.
 fn now() -> u64 {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -113,17 +162,16 @@ fn now() -> u64 {
 /// The limits on bandwidth of a service; at least one of them is there.
 #[derive(Debug, Clone)]
 pub struct Bandwidths {
-    /// Of all its connections together, and what they have taken: kept over reloads that do not change
-    /// it.
-    pub whole: Option<(Bandwidth, Arc<Buckets>)>,
-    /// Of each connection.
+    /// Of all its connections together; kept over reloads.
+    pub whole: Option<Arc<Whole>>,
+    /// Of each connection that comes from now on.
     pub of_each: Option<Bandwidth>,
 }
 
 /// The pace of one connection; gives back what it has taken and not used.
 #[derive(Debug)]
 pub struct Pace {
-    whole: Option<(Bandwidth, Arc<Buckets>)>,
+    whole: Option<Arc<Whole>>,
     of_each: Option<(Bandwidth, Buckets)>,
     /// Bytes taken and not read yet, up and down.
     taken: [Cell<u64>; 2],
@@ -146,27 +194,44 @@ impl Pace {
         if from == Side::Upstream { down } else { up }
     }
 
-    /// How much of what comes from this side may be read now, in bytes; waits until it may.
-    pub async fn turn(&self, live: &Live, from: Side) -> usize {
-        let (bytes, wait) = self.take(from, now());
+    /// How much of what comes from this side may be read now, in bytes, where so many wait to be read;
+    /// waits until it may.
+    pub async fn turn(&self, live: &Live, from: Side, unread: usize) -> usize {
+        let (bytes, wait) = self.take(from, unread as u64, now());
         if wait > 0 {
             live.held_back(true);
-            rt::sleep(Duration::from_nanos(wait)).await;
+            self.wait(wait).await;
             live.held_back(false);
         }
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    /// Takes a turn's bytes: how many, and after how many ns they are there.
-    fn take(&self, from: Side, now: u64) -> (u64, u64) {
+    /// Waits so many ns; the rest of them shrinks or grows when a reload changes the rate meanwhile.
+    async fn wait(&self, mut ns: u64) {
+        let look = u64::try_from(limits::BANDWIDTH_LOOK.as_nanos()).unwrap_or(SECOND);
+        let rate = || self.whole.as_ref().map_or(1, |whole| whole.rate());
+        let mut before = rate();
+        while ns > 0 {
+            let part = ns.min(look);
+            rt::sleep(Duration::from_nanos(part)).await;
+            let after = rate();
+            ns = rescaled(ns - part, before, after);
+            before = after;
+        }
+    }
+
+    /// Takes a turn's bytes, `most` at most: how many, and after how many ns they are there. The end of
+    /// a stream costs a byte too, for it stands behind all that is waited for.
+    fn take(&self, from: Side, most: u64, now: u64) -> (u64, u64) {
         self.settle(from, 0);
-        let mut most = limits::BANDWIDTH_TURN.1;
+        let mut most = most.clamp(1, limits::BANDWIDTH_TURN.1);
         let mut wait = 0;
         if let Some((limit, buckets)) = &self.of_each {
             (most, wait) = limit.take(buckets.from(from), limit.turn.min(most), now);
         }
-        if let Some((limit, buckets)) = &self.whole {
-            let (bytes, later) = limit.take(buckets.from(from), limit.turn.min(most), now);
+        if let Some(whole) = &self.whole {
+            let limit = whole.limit();
+            let (bytes, later) = limit.take(whole.buckets.from(from), limit.turn.min(most), now);
             if let Some((limit, buckets)) = &self.of_each {
                 limit.give_back(buckets.from(from), most - bytes);
             }
@@ -186,8 +251,8 @@ impl Pace {
         if let Some((limit, buckets)) = &self.of_each {
             limit.give_back(buckets.from(from), back);
         }
-        if let Some((limit, buckets)) = &self.whole {
-            limit.give_back(buckets.from(from), back);
+        if let Some(whole) = &self.whole {
+            whole.limit().give_back(whole.buckets.from(from), back);
         }
     }
 
@@ -196,8 +261,8 @@ impl Pace {
         if let Some((limit, buckets)) = &self.of_each {
             limit.charge(buckets.from(from), bytes as u64);
         }
-        if let Some((limit, buckets)) = &self.whole {
-            limit.charge(buckets.from(from), bytes as u64);
+        if let Some(whole) = &self.whole {
+            whole.limit().charge(whole.buckets.from(from), bytes as u64);
         }
     }
 }
@@ -211,14 +276,15 @@ impl Drop for Pace {
 
 impl Flow<'_> {
     /// How much may be read now, where a limit on bandwidth says so: waits for the direction's turn, and
-    /// if asked to, before that, until there is something to read.
+    /// if asked to, before that, until there is something to read. Who takes a turn while there is nothing
+    /// holds others back for nothing.
     pub(crate) fn turn(&self, readable: bool) -> Option<Pin<Box<dyn Future<Output = usize> + '_>>> {
         let pace = self.shared.pace.as_deref()?;
         Some(Box::pin(async move {
             if readable {
                 let _ = self.from.readable().await;
             }
-            pace.turn(self.live, self.source).await
+            pace.turn(self.live, self.source, socket::unread(self.from.fd())).await
         }))
     }
 

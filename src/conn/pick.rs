@@ -73,6 +73,21 @@ pub fn choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
     if full.get() { Choice::Full } else { Choice::None }
 }
 
+/// Whether one with so many ahead of it may choose: the targets have room for them all, or there is
+/// none to wait for.
+pub fn has_room_for(pool: &Pool, ahead: u32) -> bool {
+    let panics = is_panicking(pool);
+    let mut able = pool.targets.iter().filter(|target| share(target, panics) > 0).peekable();
+    if able.peek().is_none() {
+        return true;
+    }
+    let mut room = 0_u32;
+    able.any(|target| {
+        room = room.saturating_add(target.room());
+        room > ahead
+    })
+}
+
 /// Whether health is ignored.
 fn is_panicking(pool: &Pool) -> bool {
     if pool.panic_threshold == 0 {

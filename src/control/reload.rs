@@ -347,6 +347,7 @@ impl Served {
         // From here on it succeeds.
         let going = self.close_afters(&checked);
         self.version = version;
+        kept.publish();
         self.kept = kept;
         self.found = found;
         // Those that have been asked for already come when they come.

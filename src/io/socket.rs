@@ -382,6 +382,14 @@ pub fn is_reset(fd: BorrowedFd<'_>) -> bool {
     ready == 1 && poll.revents & libc::POLLERR != 0
 }
 
+/// True when the peer has ended its stream: what it sent may still wait to be read.
+pub fn has_ended(fd: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: `poll` is one valid pollfd; poll(2) with no timeout returns at once.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLRDHUP != 0
+}
+
 /// True when TCP has given the connection up (a reset came, or it was never one).
 pub fn is_closed(fd: BorrowedFd<'_>) -> bool {
     const TCP_CLOSE: u8 = 7;

@@ -13,7 +13,7 @@
 use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use super::session::{self, Session};
 use crate::config::limits;
@@ -110,7 +110,7 @@ impl TlsFlow<'_> {
             if !look {
                 let _ = self.flow.from.readable().await;
             }
-            let most = match self.flow.turn(false) {
+            let most = match self.turn(look) {
                 None => usize::MAX,
                 Some(turn) => turn.await,
             };
@@ -137,6 +137,20 @@ impl TlsFlow<'_> {
             }
         }
         self.finish().await
+    }
+
+    /// How much may be read now, see [`Flow::turn`]; `look`: nobody has waited for it yet.
+    fn turn(&self, look: bool) -> Option<Pin<Box<dyn Future<Output = usize> + '_>>> {
+        // What the session holds already has been read: it is opened now.
+        if self.from.is_some_and(|from| from.borrow().is_unopened()) {
+            return None;
+        }
+        let turn = self.flow.turn(look)?;
+        // A client that says nothing yet is not kept waiting for its tickets.
+        if let Some(from) = self.from.filter(|_| look) {
+            self.answer(&mut from.borrow_mut());
+        }
+        Some(turn)
     }
 
     /// One read, of `most` bytes at most, and one write of what it gave.

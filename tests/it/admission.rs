@@ -21,6 +21,7 @@ mod bandwidth;
 
 const CLOSED: &str = "*/relay/closed";
 const DENIED: &str = "us/admit/denied";
+const LIMIT: &str = "us/admit/limit";
 const SOURCE_LIMIT: &str = "us/admit/source-limit";
 const SOURCE_RATE: &str = "us/admit/source-rate";
 
@@ -348,6 +349,30 @@ fn counts_outlive_a_reload() {
     assert!(!try_once(&mut proxy, loopback(1), &service, SOURCE_LIMIT));
     live.into_iter().for_each(|client| close(&mut proxy, client, &service));
     wait_until("room again", SOON, || try_once(&mut proxy, loopback(1), &service, SOURCE_LIMIT));
+    proxy.finish();
+}
+
+/// Goal: a limit on the service that a reload adds counts those that run already; and who is refused
+/// by it has not come, as far as its rate goes.
+/// Method: two live; a reload allows two, and a source three in an hour. Many are refused; then there
+/// is room, and three are served.
+#[test]
+fn a_limit_on_the_service() {
+    let backend = Backend::echo();
+    let service = Service::new("svc", &[backend.address]);
+    let mut proxy = Proxy::start([&service]);
+    let live: Vec<Peer> = (0..2).map(|_| proxy.connect(&service)).collect();
+    live.iter().for_each(|client| assert!(is_served(client)));
+    let limits = json!({ "connections": 2, "connectionRate": { "count": 3, "per": "1h" } });
+    proxy.reload(&Config::new([&service.clone().set("limits", limits)]));
+    for _ in 0..10 {
+        assert!(!try_once(&mut proxy, loopback(1), &service, LIMIT), "a third connection");
+    }
+    live.into_iter().for_each(|client| close(&mut proxy, client, &service));
+    for _ in 0..3 {
+        assert!(try_once(&mut proxy, loopback(1), &service, "none"), "it used up no rate");
+    }
+    assert!(!try_once(&mut proxy, loopback(1), &service, SOURCE_RATE));
     proxy.finish();
 }
 

@@ -10,7 +10,7 @@ use crate::support::config::{Config, Service};
 use crate::support::events::Event;
 use crate::support::heavy;
 use crate::support::peer::Peer;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Launch, Proxy};
 use crate::support::wait::{SOON, wait_until};
 
 const CLOSED: &str = "*/relay/closed";
@@ -241,4 +241,92 @@ fn most_connections() {
         proxy.ended(client, &service, CLOSED);
     }
     proxy.finish();
+}
+
+/// Goal: who waits for a place gets it before anybody who came later, also before one who comes at the
+/// moment at which it is given up.
+/// Method: one core and one place. One waits; the place is given up as another connects; whom the
+/// target gets first.
+#[test]
+fn who_came_first_is_served_first() {
+    let backend = Manual::start();
+    let service = one_place(&backend, "15s");
+    let config = Config::new([&service]).set("workers", json!({ "cores": 1 }));
+    let mut proxy = Launch::new(config).start();
+    let come = |proxy: &Proxy, says: &[u8]| {
+        let client = proxy.connect(&service);
+        client.send(says);
+        client
+    };
+    let served = |says: &[u8]| {
+        let up = backend.accept();
+        up.expect(says);
+        up
+    };
+    // Ends the connection; who comes while it does.
+    let leave = |proxy: &mut Proxy, client: Peer, up: Peer, newcomer: Option<&[u8]>| {
+        client.fin();
+        up.expect_eof();
+        up.fin();
+        let newcomer = newcomer.map(|says| come(proxy, says));
+        client.expect_eof();
+        proxy.ended(client, &service, CLOSED);
+        newcomer
+    };
+    for _ in 0..20 {
+        let holder = come(&proxy, b"first");
+        let up = served(b"first");
+        let waiting = come(&proxy, b"waits");
+        let newcomer = leave(&mut proxy, holder, up, Some(b"comes")).unwrap();
+        let up = served(b"waits");
+        let last = leave(&mut proxy, waiting, up, Some(b"later")).unwrap();
+        let up = served(b"comes");
+        leave(&mut proxy, newcomer, up, None);
+        let up = served(b"later");
+        leave(&mut proxy, last, up, None);
+    }
+    proxy.finish();
+}
+
+/// Goal: who waits and leaves is gone; who has said something and ended its stream still waits for the
+/// answer.
+/// Method: one place that is held, and clients that leave in each way.
+#[test]
+fn who_leaves_waits_no_more() {
+    let backend = Manual::start();
+    let service = one_place(&backend, "15s");
+    let mut proxy = Proxy::start([&service]);
+    let holder = proxy.connect(&service);
+    let behind = backend.accept();
+    let silent = proxy.connect(&service);
+    silent.fin();
+    silent.expect_end();
+    proxy.cut(silent, &service, "client/connect/left");
+    let resets = proxy.connect(&service);
+    resets.send(b"in vain");
+    proxy.cut(resets.rst(), &service, "client/connect/reset");
+    let patient = proxy.connect(&service);
+    patient.send(b"question");
+    patient.fin();
+    holder.fin();
+    behind.expect_eof();
+    behind.fin();
+    holder.expect_eof();
+    proxy.ended(holder, &service, CLOSED);
+    let up = backend.accept();
+    up.expect(b"question");
+    up.expect_eof();
+    up.send(b"answer");
+    up.fin();
+    patient.expect(b"answer");
+    patient.expect_eof();
+    proxy.ended(patient, &service, CLOSED);
+    proxy.finish();
+}
+
+/// A target that may have one connection at a time.
+fn one_place(backend: &Manual, connect: &str) -> Service {
+    let target =
+        json!([{ "host": "127.0.0.1", "port": backend.address.port(), "maxConnections": 1 }]);
+    Service::with_targets("svc", target).set("timeouts", json!({ "connect": connect }))
 }

@@ -76,23 +76,66 @@ fn many_share_a_bandwidth_in_turns() {
 #[test]
 fn what_is_not_used_is_given_back() {
     let limit = Bandwidth::new(1 << 20);
-    let whole = Arc::new(Buckets::default());
-    let bandwidths = Bandwidths {
-        whole: Some((limit, Arc::clone(&whole))),
-        of_each: Some(Bandwidth::new(64 << 10)),
-    };
-    let paid = |side| whole.from(side).0.load(Ordering::Relaxed);
+    let whole = Arc::new(Whole::new(1 << 20));
+    let bandwidths =
+        Bandwidths { whole: Some(Arc::clone(&whole)), of_each: Some(Bandwidth::new(64 << 10)) };
+    let paid = |side| whole.buckets.from(side).0.load(Ordering::Relaxed);
     let pace = Pace::new(&bandwidths);
-    let (bytes, wait) = pace.take(Side::Client, START);
+    let (bytes, wait) = pace.take(Side::Client, u64::MAX, START);
     assert_eq!((bytes, wait), (16 << 10, 0));
     assert!(paid(Side::Client) > START - limit.burst);
     pace.settle(Side::Client, 0);
     assert!(paid(Side::Client).abs_diff(START - limit.burst) <= 2);
     // The connection is cut while it waits.
     let before = paid(Side::Upstream);
-    let (_, _) = pace.take(Side::Upstream, START);
+    let (_, _) = pace.take(Side::Upstream, u64::MAX, START);
     drop(pace);
     assert!(paid(Side::Upstream).abs_diff(before.max(START - limit.burst)) <= 2);
+}
+
+#[test]
+fn behind_small_messages_nobody_waits_for_more_than_them() {
+    let whole = Arc::new(Whole::new(64 << 10));
+    let bandwidths = Bandwidths { whole: Some(Arc::clone(&whole)), of_each: None };
+    let paces: Vec<Pace> = (0..21).map(|_| Pace::new(&bandwidths)).collect();
+    whole.limit().charge(whole.buckets.from(Side::Client), 48 << 10);
+    let now = whole.buckets.up.0.load(Ordering::Relaxed);
+    // Twenty with ten bytes each wait; then comes one more.
+    let waits: Vec<(u64, u64)> =
+        paces.iter().map(|pace| pace.take(Side::Client, 10, now)).collect();
+    assert!(waits.iter().all(|(bytes, _)| *bytes == 10));
+    let (_, last) = waits[20];
+    assert_eq!(last, whole.limit().cost(10) * 21);
+    // The end of a stream takes its turn as well.
+    assert_eq!(Pace::new(&bandwidths).take(Side::Client, 0, now).0, 1);
+}
+
+#[test]
+fn a_new_rate_is_that_of_old_connections_too() {
+    let whole = Arc::new(Whole::new(1 << 20));
+    let bandwidths = Bandwidths { whole: Some(Arc::clone(&whole)), of_each: None };
+    let (old, now) = (Pace::new(&bandwidths), now() + 10 * SECOND);
+    let bucket = &whole.buckets.up.0;
+    bucket.store(now, Ordering::Relaxed);
+    assert_eq!(old.take(Side::Client, 1 << 14, now), (1 << 14, SECOND / 64));
+    old.settle(Side::Client, 1 << 14);
+    bucket.store(now, Ordering::Relaxed);
+    whole.set_rate(1 << 16);
+    bucket.store(now, Ordering::Relaxed);
+    assert_eq!(old.take(Side::Client, 1 << 14, now), (1 << 14, SECOND / 4));
+}
+
+#[test]
+fn a_debt_is_paid_at_the_new_rate() {
+    let whole = Whole::new(1 << 10);
+    let owes = |seconds: u64| now() + seconds * SECOND;
+    whole.buckets.up.0.store(owes(1000), Ordering::Relaxed);
+    whole.set_rate(100 << 10);
+    let paid = whole.buckets.up.0.load(Ordering::Relaxed);
+    assert!(paid.abs_diff(owes(10)) < SECOND, "{paid}");
+    whole.set_rate(1 << 10);
+    let paid = whole.buckets.up.0.load(Ordering::Relaxed);
+    assert!(paid.abs_diff(owes(1000)) < 200 * SECOND, "{paid}");
 }
 
 proptest! {
@@ -109,7 +152,7 @@ proptest! {
         let mut used = 0;
         for (pause, percent) in steps {
             now += pause * 1_000_000;
-            let (bytes, wait) = pace.take(Side::Client, now);
+            let (bytes, wait) = pace.take(Side::Client, u64::MAX, now);
             now += wait;
             let read = bytes * percent / 100;
             used += read;

@@ -181,6 +181,85 @@ fn the_sender_waits() {
     proxy.finish();
 }
 
+/// Goal: behind a burst small messages wait for the burst, not for each other; and who says nothing
+/// takes nothing, with TLS too.
+/// Method: 1 KiB/s, used up. Were each of sixty waiting directions to take a turn, a minute would be
+/// gone before the last of sixty messages.
+#[test]
+fn small_messages_are_small() {
+    const MANY: usize = 60;
+    let backend = Backend::echo();
+    let authority = Authority::new("servers");
+    let files = Files::new();
+    let issued = authority.issue(&["a.test"]);
+    let limits = json!({ "bytesPerSecond": "1KiB" });
+    let plain = Service::new("plain", &[backend.address]).set("limits", limits.clone());
+    let ended = Service::new("ended", &[backend.address])
+        .set("tls", json!("Enabled"))
+        .set("limits", limits);
+    let config =
+        Config::new([&plain, &ended]).set("certificates", json!([files.pair("a", &issued)]));
+    let mut proxy = Launch::new(config).start();
+
+    let clients: Vec<Peer> = (0..MANY).map(|_| proxy.connect(&plain)).collect();
+    let burst = proxy.connect(&plain);
+    burst.send(&[7; 3 << 10]);
+    clients.iter().for_each(|client| client.send(b"ten bytes."));
+    clients.iter().for_each(|client| client.expect(b"ten bytes."));
+    for client in clients {
+        proxy.cut(client.rst(), &plain, "client/relay/reset");
+    }
+    proxy.cut(burst.rst(), &plain, "client/relay/reset");
+
+    let dial = Dial::trusting(&authority).config();
+    let mut busy = Tls::dial(proxy.connect(&ended), &dial, "a.test");
+    busy.send(&[7; 3 << 10]);
+    let idle: Vec<Tls> =
+        (0..MANY).map(|_| Tls::dial(proxy.connect(&ended), &dial, "a.test")).collect();
+    let mut last = Tls::dial(proxy.connect(&ended), &dial, "a.test");
+    last.send(b"ten bytes.");
+    last.expect(b"ten bytes.");
+    for client in idle.into_iter().chain([busy, last]) {
+        proxy.cut(client.rst(), &ended, "client/relay/reset");
+    }
+    proxy.finish();
+}
+
+/// Goal: a bandwidth that a reload changes is that of old connections too, and one for all.
+/// Method: from 100 MiB/s to 64 KiB/s; a connection of before and one of after take no more together.
+#[test]
+fn changed_by_a_reload() {
+    let upstream = Manual::start();
+    let service = Service::new("svc", &[upstream.address])
+        .set("limits", json!({ "bytesPerSecond": "100MiB" }));
+    let mut proxy = Proxy::start([&service]);
+    let pair = |proxy: &Proxy| {
+        let client = proxy.connect(&service);
+        client.send(b"x");
+        let up = upstream.accept();
+        up.expect(b"x");
+        (client, up)
+    };
+    let old = pair(&proxy);
+    let slow = service.clone().set("limits", json!({ "bytesPerSecond": "64KiB" }));
+    proxy.reload(&Config::new([&slow]));
+    let pairs = [old, pair(&proxy)];
+    let began = Instant::now();
+    for (client, _) in &pairs {
+        client.send(&[7; 64 << 10]);
+    }
+    for (_, up) in &pairs {
+        up.recv_exact(64 << 10);
+    }
+    let took = began.elapsed();
+    assert!(took >= at_least(128 * KIB, 64 * KIB), "{took:?}");
+    for (client, up) in pairs {
+        proxy.cut(client.rst(), &service, "client/relay/reset");
+        up.expect_reset();
+    }
+    proxy.finish();
+}
+
 /// Goal: to be held back by us is not to be idle; and a connection that is held back is ended by a
 /// lifetime, by its client, by its target and by the end of the process.
 /// Method: connections that share 4 KiB/s wait for seconds, longer than their idle limit.
