@@ -234,7 +234,7 @@ mod tests {
         let sizes = [0, 999, 1024, 10_240, 1_048_576, 150 << 20, u64::MAX].map(bytes);
         assert_eq!(
             sizes,
-            ["0 B", "999 B", "1.0 KiB", "10.0 KiB", "1.0 MiB", "150 MiB", "16384 PiB"]
+            ["0 B", "999 B", "1.0 KiB", "10.0 KiB", "1.0 MiB", "150 MiB", "16383 PiB"]
         );
     }
 

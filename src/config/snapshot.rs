@@ -808,3 +808,36 @@ impl EventParts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_is_known_in_every_form() {
+        let listens = ["[::]:1", "0.0.0.0:2", "127.0.0.1:3", "[::1]:4"];
+        let listens = listens.iter().map(|text| text.parse().unwrap()).collect();
+        let local = HashSet::from(["10.0.0.5".parse().unwrap(), "2001:db8::5".parse().unwrap()]);
+        let own = Own::new(listens, local);
+        for back in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "10.0.0.5:1",
+            "[::1]:1",
+            "[2001:db8::5]:1",
+            "[::ffff:10.0.0.5]:1",
+            "0.0.0.0:1",
+            "10.0.0.5:2",
+            "[::ffff:127.0.0.1]:2",
+            "127.0.0.1:3",
+            "0.0.0.0:3",
+            "[::]:4",
+        ] {
+            assert!(own.contains(back.parse().unwrap()), "{back}");
+        }
+        for elsewhere in ["10.0.0.6:1", "[2001:db8::6]:1", "[::1]:2", "127.0.0.2:3", "127.0.0.1:9"]
+        {
+            assert!(!own.contains(elsewhere.parse().unwrap()), "{elsewhere}");
+        }
+    }
+}

@@ -474,5 +474,10 @@ mod tests {
         ];
         assert_eq!(read, expected);
         assert!(srv_targets(&[srv(0, 0, 0, ".")]).is_empty());
+        // As TLS names it; and what is no host is left out.
+        let idn = srv_targets(&[srv(0, 0, 1, "xn--mnchen-3ya.example.")]);
+        assert_eq!(&*idn.first().unwrap().host, "xn--mnchen-3ya.example.");
+        let odd = DnsName::from_labels([b"a b".as_slice(), b"test".as_slice()]).unwrap();
+        assert!(srv_targets(&[RData::SRV(SRV::new(0, 0, 1, odd))]).is_empty());
     }
 }
