@@ -307,7 +307,9 @@ fn who_leaves_waits_no_more() {
     proxy.cut(silent, &service, "client/connect/left");
     let resets = proxy.connect(&service);
     resets.send(b"in vain");
-    proxy.cut(resets.rst(), &service, "client/connect/reset");
+    let resets = resets.rst();
+    proxy.event_of(resets.port); // while the place is held
+    proxy.cut(resets, &service, "client/connect/reset");
     let patient = proxy.connect(&service);
     patient.send(b"question");
     patient.fin();
