@@ -32,7 +32,7 @@
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
 //! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |
-//! | [`metrics`] | what each core counts |
+//! | [`metrics`] | what each core counts, of itself and of each service and target |
 //!
 //! # Invariants
 //! - A core waits for nothing but its own sockets and timers. Files, names and logs are other threads' work.

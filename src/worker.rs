@@ -35,7 +35,7 @@ use crate::conn::listing::{self, Page};
 use crate::conn::live::Live;
 use crate::io::pipe::PipePool;
 use crate::io::system;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, PerCore};
 use crate::rt::{self, Engine, Sock};
 
 /// What all cores share with the control thread: read by cores, never waited for.
@@ -298,6 +298,14 @@ impl Core {
     pub fn enter(&self, live: &Rc<Live>) {
         live.key.set(self.live.borrow_mut().insert(Rc::clone(live)));
         self.counters.live.add(1);
+        if let Some(service) = live.known_service() {
+            account::arrives(self, service);
+        }
+    }
+
+    /// What this core counts of a service or target.
+    pub fn its<'a, T: Default>(&self, counts: &'a PerCore<T>) -> Option<&'a T> {
+        counts.of(self.index)
     }
 
     /// Takes it out again.
@@ -323,7 +331,10 @@ impl Core {
 
     fn flush_events(&self) {
         let batch = self.events.take();
-        self.counters.events_dropped.add(self.process.events.send(batch));
+        let count = batch.count;
+        let dropped = self.process.events.send(batch);
+        self.counters.events.add(count - dropped);
+        self.counters.events_dropped.add(dropped);
     }
 
     /// Ends one core's connections after its loop died: nobody will serve them any more, and the
@@ -437,12 +448,14 @@ fn obey(core: &Rc<Core>, command: Command) {
 /// The coarse clock: limits on time, the heartbeat, events not yet handed over.
 async fn tick(core: Rc<Core>) {
     let mut last = Instant::now();
-    let mut swept = 0;
+    let mut swept = Round::default();
     loop {
         rt::sleep(limits::TICK).await;
         let late = last.elapsed().saturating_sub(limits::TICK);
         last = Instant::now();
-        core.counters.lag_max_us.max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
+        let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        core.counters.lag_max_us.max(late_us);
+        core.counters.lag_us.add(late_us);
         let passed = late.as_millis() / limits::TICK.as_millis() + 1;
         let passed = u32::try_from(passed).unwrap_or(u32::MAX).min(limits::TICKS_JUMP_MAX);
         core.now.set(core.now.get().saturating_add(passed));
@@ -458,8 +471,17 @@ async fn tick(core: Rc<Core>) {
     }
 }
 
-/// Looks at a share of the connections, from slot `from`; returns where to go on.
-fn sweep(core: &Core, from: usize) -> usize {
+/// How far a round of the sweep has come.
+#[derive(Debug, Default, Clone, Copy)]
+struct Round {
+    /// The slot to go on from.
+    at: usize,
+    /// Directions so far whose receiver does not keep up.
+    waiting: u64,
+}
+
+/// Looks at a share of the connections, where the last look ended; returns where to go on.
+fn sweep(core: &Core, Round { at: from, mut waiting }: Round) -> Round {
     let live = core.live.borrow();
     let slots = live.capacity().min(live.iter().next_back().map_or(0, |(key, _)| key + 1));
     let share = (slots / limits::SWEEP_TICKS).max(limits::SWEEP_MIN);
@@ -467,9 +489,15 @@ fn sweep(core: &Core, from: usize) -> usize {
     for slot in from..to {
         if let Some(live) = live.get(slot) {
             live.sweep(core.now.get());
+            account::report(core, live);
+            waiting += live.waiting();
         }
     }
-    if to == slots { 0 } else { to }
+    if to < slots {
+        return Round { at: to, waiting };
+    }
+    core.counters.waiting.set(waiting);
+    Round::default()
 }
 
 /// A listener's services as one core holds them: connections clone the `Rc`, so that cores do not

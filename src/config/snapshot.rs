@@ -31,6 +31,7 @@ use crate::conn::admit::sources::Sources;
 use crate::conn::pace::{Bandwidth, Bandwidths, Whole};
 use crate::conn::pick;
 use crate::io::socket::Destination;
+use crate::metrics::{Freshness, PerCore, ServiceCounts};
 use crate::tls::material::{self, Material};
 use crate::tls::problem::Problem;
 use crate::tls::store::Store;
@@ -50,6 +51,19 @@ pub struct Snapshot {
     pub listeners: HashMap<SocketAddr, Arc<Listener>>,
     /// To recognise a connection that would come back to us.
     pub own: Own,
+}
+
+impl Snapshot {
+    /// Makes room for what so many cores count of its services and targets.
+    pub fn prepare_counts(&self, cores: usize) {
+        let services = self.listeners.values().flat_map(|listener| listener.services());
+        for (_, service) in services {
+            service.state.counts.prepare(cores);
+            for target in service.pools.iter().flat_map(|pool| &pool.targets) {
+                target.state.counts.prepare(cores);
+            }
+        }
+    }
 }
 
 /// An IPv4 address in the form of IPv6 is an IPv4 address.
@@ -276,6 +290,8 @@ pub struct ServiceState {
     pub live: AtomicU32,
     /// Those of each source, and how often it came; made when a limit first asks for it.
     pub sources: OnceLock<Sources>,
+    /// What the cores count of it.
+    pub counts: PerCore<ServiceCounts>,
 }
 
 /// The targets of one rule, or of one fallback.
@@ -428,13 +444,16 @@ pub struct Name {
     pub turn: AtomicUsize,
     /// Its IPv4 addresses are tried before its IPv6 addresses.
     pub v4_first: AtomicBool,
+    /// When it last had an answer.
+    pub freshness: Freshness,
 }
 
 impl Name {
     /// A name without an answer.
     pub fn new(host: Arc<str>) -> Self {
         let v4_first = AtomicBool::new(Self::prefers_v4(&host));
-        Self { host, addresses: ArcSwap::default(), turn: AtomicUsize::new(0), v4_first }
+        let (addresses, turn) = (ArcSwap::default(), AtomicUsize::new(0));
+        Self { host, addresses, turn, v4_first, freshness: Freshness::default() }
     }
 
     /// Whether IPv4 goes first as long as nothing was learnt: only with `localhost`, where most

@@ -14,11 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::checked::Tls;
 use crate::config::limits;
+use crate::config::snapshot::Service;
 use crate::conn::admit;
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::control::events::ToWriter;
 use crate::io::socket;
+use crate::metrics;
 use crate::worker::Core;
 
 /// Closes the books of a connection.
@@ -27,10 +29,55 @@ pub fn close(core: &Core, live: &Live, ending: Ending) {
     judge(core, live, ending);
     live.gives_back();
     core.leave(live);
-    core.counters.ended(ending);
-    core.counters.bytes_up.add(live.up.get());
-    core.counters.bytes_down.add(live.down.get());
-    core.write_event(|line| write(line, core, live, ending));
+    let duration = live.born.elapsed();
+    count(core, live, ending, duration);
+    core.write_event(|line| write(line, core, live, ending, duration));
+}
+
+/// Counts a connection for the service that was chosen for it.
+pub fn arrives(core: &Core, service: &Service) {
+    if let Some(counts) = core.its(&service.state.counts) {
+        counts.accepted.add(1);
+    }
+}
+
+/// Counts the bytes that have moved since it was last asked, of a connection that goes on or ends.
+pub fn report(core: &Core, live: &Live) {
+    let (up, down) = live.take_unreported();
+    if up == 0 && down == 0 {
+        return;
+    }
+    core.counters.bytes_up.add(up);
+    core.counters.bytes_down.add(down);
+    if let Some(counts) = core.its(&live.service().state.counts) {
+        counts.bytes_up.add(up);
+        counts.bytes_down.add(down);
+    }
+    // Once bytes have moved the target stays the same.
+    if let Some(counts) = live.chosen().and_then(|target| core.its(&target.state.counts)) {
+        counts.bytes_up.add(up);
+        counts.bytes_down.add(down);
+    }
+}
+
+/// Counts the end of a connection.
+fn count(core: &Core, live: &Live, ending: Ending, duration: Duration) {
+    report(core, live);
+    if live.has(Live::REACHED)
+        && let Some(counts) = live.chosen().and_then(|target| core.its(&target.state.counts))
+    {
+        counts.ended.add(1);
+    }
+    match live.known_service() {
+        Some(service) => {
+            if let Some(counts) = core.its(&service.state.counts) {
+                counts.duration.observe(&metrics::WHOLE_LIFE, duration);
+                counts.endings.add(ending);
+            }
+        }
+        None => core.counters.unrouted.add(ending),
+    }
+    core.counters.endings.add(ending);
 }
 
 /// Counts a connection for its target, or against one that reset it at once.
@@ -51,9 +98,9 @@ fn judge(core: &Core, live: &Live, ending: Ending) {
 }
 
 /// One event, on one line.
-fn write(line: &mut Vec<u8>, core: &Core, live: &Live, ending: Ending) {
+fn write(line: &mut Vec<u8>, core: &Core, live: &Live, ending: Ending, duration: Duration) {
     // Writing to a Vec cannot fail.
-    let _ = write_parts(line, core, live, ending);
+    let _ = write_parts(line, core, live, ending, duration);
 }
 
 fn write_parts(
@@ -61,6 +108,7 @@ fn write_parts(
     core: &Core,
     live: &Live,
     ending: Ending,
+    duration: Duration,
 ) -> std::io::Result<()> {
     let id = id(core, live);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -84,7 +132,7 @@ fn write_parts(
         Some(listen)
     };
     address(line, local)?;
-    let duration = live.born.elapsed().as_millis();
+    let duration = duration.as_millis();
     write!(
         line,
         r#","duration":{duration},"overhead":{},"data":{{"dataIn":{},"dataOut":{}}},"gwError":"#,

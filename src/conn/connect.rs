@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::checked::SendHeader;
 use crate::config::limits;
@@ -18,6 +18,7 @@ use crate::conn::pick::{self, Choice, Tried};
 use crate::conn::{proxied, race, unless_cut};
 use crate::io::socket::{self, Destination};
 use crate::io::system;
+use crate::metrics;
 use crate::rt::{self, Sock};
 use crate::tls::handshake::{self, Established, Failure};
 use crate::tls::session::Session;
@@ -68,13 +69,20 @@ pub async fn first_that_answers(
         if attempt > 0 {
             live.retries.set(attempt);
             core.counters.retries.add(1);
+            if let Some(counts) = core.its(&live.service().state.counts) {
+                counts.retries.add(1);
+            }
         }
         // What `onDown` cuts may not come to be after the cut.
         let was_down = target.state.is_down();
         let went_down = || target.close_on_down && !was_down && target.state.is_down();
+        let began = Instant::now();
         let mut reached = match reach(core, live, target, limit).await? {
             Ok(_) if went_down() => Err(Cause::TargetDown),
             Ok(socket) => {
+                if let Some(counts) = core.its(&live.service().state.counts) {
+                    counts.connect.observe(&metrics::SHORT, began.elapsed());
+                }
                 if target.tls.is_none()
                     && target.header == SendHeader::Off
                     && !asks_postgres(opened.as_deref())
@@ -106,9 +114,16 @@ pub async fn first_that_answers(
                 live.forget_tlvs();
                 let ms = live.born.elapsed().as_millis();
                 live.overhead_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
+                live.set(Live::REACHED);
+                if let Some(counts) = core.its(&target.state.counts) {
+                    counts.connected.add(1);
+                }
                 return Ok(reached);
             }
             Err(cause) => {
+                if let Some(counts) = core.its(&target.state.counts) {
+                    counts.failed.add(1);
+                }
                 live.gives_back();
                 ending = Some(failed(cause));
                 // Another target needs a descriptor and a local port as well.
@@ -283,9 +298,18 @@ async fn greet(
     }
     let Some(tls) = &target.tls else { return Ok(Reached { socket, tls: None }) };
     let alpn = opened.and_then(|opened| opened.alpn.as_deref());
+    let began = Instant::now();
     let config = Arc::clone(&tls.config);
     match handshake::connect(core, &socket, config, tls.name.clone(), alpn, header).await {
-        Ok(Established { session, .. }) => Ok(Reached { socket, tls: Some(Box::new(session)) }),
+        Ok(Established { session, .. }) => {
+            if let Some(counts) = core.its(&live.service().state.counts) {
+                counts.upstream_handshake.observe(&metrics::SHORT, began.elapsed());
+            }
+            if let Some(counts) = core.its(&target.state.counts) {
+                counts.handshakes.add(1);
+            }
+            Ok(Reached { socket, tls: Some(Box::new(session)) })
+        }
         Err(Failure::Closed) => Err(Cause::Reset),
         Err(Failure::Io(error)) => Err(cause_of(&error)),
         Err(Failure::Tls(error)) => {

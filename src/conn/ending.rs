@@ -65,6 +65,9 @@ impl fmt::Display for Ending {
 }
 
 impl Side {
+    /// Every side, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Upstream, Self::Us];
+
     /// As in a reason.
     pub fn name(self) -> &'static str {
         match self {
@@ -76,6 +79,18 @@ impl Side {
 }
 
 impl Step {
+    /// Every step, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::Accept,
+        Self::Admit,
+        Self::Header,
+        Self::Hello,
+        Self::Route,
+        Self::Handshake,
+        Self::Connect,
+        Self::Relay,
+    ];
+
     /// As in a reason.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::config::limits;
 use crate::config::snapshot::{Service, ServiceState, Target, TargetState};
 use crate::conn::ending::Cause;
-use crate::conn::pick;
+use crate::conn::{account, pick};
 use crate::io::socket::{self, RawAddr};
 use crate::io::system;
 use crate::wire::proxy_header::{Header, Tlvs};
@@ -44,6 +44,8 @@ pub struct Live {
     pub up: Cell<u64>,
     /// Bytes from the target handed to the client.
     pub down: Cell<u64>,
+    /// How much of `up` and `down` has been counted.
+    reported: [Cell<u64>; 2],
     /// What was learnt of it on the way; boxed, for most plain connections say nothing.
     seen: RefCell<Option<Box<Seen>>>,
     /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
@@ -109,6 +111,8 @@ impl Live {
     const TAKEN: u16 = 128;
     /// Its target has been told that it answered.
     const ANSWERED: u16 = 256;
+    /// A target was reached.
+    pub const REACHED: u16 = 512;
 
     /// A connection just accepted.
     pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
@@ -127,6 +131,7 @@ impl Live {
             retries: Cell::new(0),
             up: Cell::new(0),
             down: Cell::new(0),
+            reported: [const { Cell::new(0) }; 2],
             seen: RefCell::new(None),
             flags: Cell::new(if listener.is_shared() { 0 } else { Self::ROUTED }),
             stuck: Cell::new(0),
@@ -156,6 +161,7 @@ impl Live {
         if !self.has(Self::ROUTED) {
             self.set(Self::ROUTED);
             self.service.set(service);
+            account::arrives(core, self.service());
             let ticks = &self.service().ticks;
             let spread = spread(core, self.sequence);
             self.close_at.set(ticks.end_of_life(core.now.get(), spread));
@@ -313,6 +319,20 @@ impl Live {
     /// How long no bytes have moved, in ticks.
     pub fn idle_ticks(&self, now: u32) -> u32 {
         now.saturating_sub(self.last.get())
+    }
+
+    /// Bytes up and down that have not been counted yet; from now on they have been.
+    pub fn take_unreported(&self) -> (u64, u64) {
+        let [up, down] = &self.reported;
+        let take = |all: &Cell<u64>, reported: &Cell<u64>| {
+            all.get().wrapping_sub(reported.replace(all.get()))
+        };
+        (take(&self.up, up), take(&self.down, down))
+    }
+
+    /// Directions that wait for their receiver.
+    pub fn waiting(&self) -> u64 {
+        u64::from(self.stuck.get() % HELD_BACK)
     }
 
     /// Bytes moved: the idle limit starts anew.

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::pki_types::UnixTime;
 use rustls::{ProtocolVersion, ServerConfig};
@@ -17,6 +18,7 @@ use crate::conn::peek::{First, Peeked, peek};
 use crate::conn::route::{self, Asked, Choice};
 use crate::conn::{admit, unless_cut};
 use crate::io::socket;
+use crate::metrics;
 use crate::rt::{self, Sock};
 use crate::tls::handshake::{self, Established, Facts, Failure};
 use crate::tls::identity::Identity;
@@ -178,6 +180,7 @@ async fn terminate(
         Some(_) => limits::HANDSHAKE_BYTES_MAX,
         None => limits::HANDSHAKE_BYTES_SMALL,
     };
+    let began = Instant::now();
     let shaking = rt::within(limit, handshake::accept(core, client, config, received, most));
     let Established { session, facts } = match unless_cut(live, Step::Handshake, shaking).await? {
         Some(Ok(established)) => established,
@@ -187,8 +190,12 @@ async fn terminate(
         }
         None => return Err(client_ending(Cause::Deadline)),
     };
-    core.counters.handshakes.add(1);
-    core.counters.handshakes_resumed.add(u64::from(facts.resumed));
+    let is_1_3 = facts.version == Some(ProtocolVersion::TLSv1_3);
+    core.counters.handshakes.add(is_1_3, facts.resumed);
+    if let Some(counts) = core.its(&service.state.counts) {
+        counts.handshakes.add(is_1_3, facts.resumed);
+        counts.handshake.observe(&metrics::SHORT, began.elapsed());
+    }
     live.see(|seen| {
         seen.alpn.clone_from(&facts.alpn);
         seen.version = match facts.version {

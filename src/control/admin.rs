@@ -6,7 +6,8 @@
 //! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
 //! | `/api/tcp/connections` | the live connections; `DELETE /api/tcp/connections/ID` ends one |
 //! | `/api/certificates` | the certificates of the store |
-//! | `/metrics` | counters in Prometheus' text format |
+//! | `/api/traffic` | what to compute rates from |
+//! | `/metrics` | the same and more for Prometheus |
 //! | `/health/live`, `/health/ready` | 200, or 503 while it does not serve |
 //!
 //! Who may ask is [`guard`]'s matter: to change anything needs the token. Its connections are few and short-lived, and
@@ -42,6 +43,7 @@ mod connections;
 mod guard;
 mod metrics;
 mod targets;
+mod traffic;
 
 /// What the admin API looks at. The control thread keeps it current.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub struct View {
     pub started: Instant,
     /// Reloads that were applied, and that were refused.
     pub reloads: [AtomicU64; 2],
+    /// What else is counted of the control plane.
+    pub counts: metrics::Counts,
     token: ArcSwap<Option<guard::Token>>,
     questions: Sender<Question>,
 }
@@ -81,6 +85,7 @@ impl View {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             reloads: [AtomicU64::new(0), AtomicU64::new(0)],
+            counts: metrics::Counts::default(),
             token: ArcSwap::default(),
             questions,
         };
@@ -91,6 +96,7 @@ impl View {
     pub fn reloaded(&self, applied: bool) {
         let [good, refused] = &self.reloads;
         if applied { good } else { refused }.fetch_add(1, Ordering::Relaxed);
+        self.counts.reloaded(applied);
     }
 }
 
@@ -258,9 +264,11 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         .route("/api/tcp/connections", get(connections::list))
         .route("/api/tcp/connections/{id}", delete(connections::kill))
         .route("/api/certificates", get(answer::certificates))
+        .route("/api/traffic", get(traffic::traffic))
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(view), metrics::count))
         .with_state(Arc::clone(view))
 }
 
@@ -287,7 +295,9 @@ fn spawn<S>(stream: S, router: &Router, places: &Arc<Semaphore>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else { return };
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        return metrics::turned_away();
+    };
     let service = TowerToHyperService::new(router.clone());
     tokio::spawn(async move {
         let _place = place;

@@ -20,6 +20,7 @@ use crate::config::found::{self, Found, FoundTarget, Query, Source};
 use crate::config::limits;
 use crate::control::resolve::keep::{Bounds, Keeper, News, Outcome, Verdict, luck};
 use crate::control::resolve::lookup::Lookups;
+use crate::metrics::Freshness;
 use crate::tls::material::Material;
 use crate::tls::problem::Problem;
 
@@ -45,9 +46,13 @@ struct Followed {
 
 /// One list.
 #[derive(Debug)]
-struct State {
-    source: Source,
-    list: ArcSwap<Vec<FoundTarget>>,
+pub struct State {
+    /// Where it comes from.
+    pub source: Source,
+    /// The last good one.
+    pub list: ArcSwap<Vec<FoundTarget>>,
+    /// When it last came.
+    pub freshness: Freshness,
     settings: ArcSwap<Settings>,
 }
 
@@ -123,7 +128,12 @@ impl Lists {
     ) -> watch::Receiver<bool> {
         let settings = ArcSwap::from_pointee(settings);
         let list = ArcSwap::default();
-        let state = Arc::new(State { source: source.clone(), list, settings });
+        let state = Arc::new(State {
+            source: source.clone(),
+            list,
+            freshness: Freshness::default(),
+            settings,
+        });
         let (tell, asked) = watch::channel(false);
         let keeping = keep_current(Arc::clone(&state), lookups, tell, self.wake.clone());
         let task = self.running.spawn(keeping);
@@ -142,6 +152,11 @@ impl Lists {
             stays
         });
         while self.running.try_join_next().is_some() {}
+    }
+
+    /// All lists.
+    pub fn states(&self) -> Vec<Arc<State>> {
+        self.followed.values().map(|followed| Arc::clone(&followed.state)).collect()
     }
 
     /// The lists as they are now.
@@ -201,6 +216,7 @@ async fn keep_current(
                 (outcome, bounds)
             }
         };
+        state.freshness.heard(outcome.is_found());
         let verdict = keeper.weigh(outcome, &*known, bounds, Instant::now(), luck());
         tell(&state.source, &verdict, &known);
         let changed = verdict.store.map(|list| state.list.store(Arc::new(list))).is_some();

@@ -316,6 +316,7 @@ impl Served {
             self.resolver.configure(&self.checked.resolver);
         }
         self.lists.follow(&self.checked.services);
+        self.admin.view.counts.lists.store(Arc::new(self.lists.states()));
         applied
     }
 
@@ -337,6 +338,7 @@ impl Served {
         let found = self.lists.found();
         let (snapshot, kept) =
             self.kept.snapshot(version, &checked.services, &found, &material.0, local)?;
+        snapshot.prepare_counts(cores);
         let admin = self.admin.prepare(checked.admin.as_ref()).await?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
         if let Some(to) = &checked.events {

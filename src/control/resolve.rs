@@ -82,7 +82,9 @@ impl Resolver {
         for name in names {
             let (name, lookups) = (Arc::clone(name), Arc::clone(&self.lookups));
             pending.spawn(async move {
-                if let Outcome::Found(addresses, _) = lookups.addresses(&name.host, &[]).await {
+                let outcome = lookups.addresses(&name.host, &[]).await;
+                name.freshness.heard(outcome.is_found());
+                if let Outcome::Found(addresses, _) = outcome {
                     name.addresses.store(Arc::new(addresses));
                 }
             });
@@ -104,6 +106,7 @@ async fn keep_resolved(name: Arc<Name>, lookups: Arc<Lookups>, mut changed: watc
     loop {
         let known = name.addresses.load_full();
         let outcome = lookups.addresses(&name.host, &known).await;
+        name.freshness.heard(outcome.is_found());
         let settings = lookups.settings();
         let (min, max) = (settings.min_ttl, settings.max_ttl);
         let bounds = Bounds { min, max, grace: Some(settings.grace) };

@@ -23,8 +23,11 @@ fn with_admin(service: &Service, listen: &str) -> Config {
 /// Connections that ended well, as the metrics have it.
 fn closed(at: &str) -> u64 {
     let text = ask(at, "/metrics", &[]).body;
-    let count = text.split("\nthalweg_endings_total{cause=\"closed\"} ").nth(1);
-    count.and_then(|rest| rest.lines().next()?.parse().ok()).unwrap_or(0)
+    let closed = |line: &&str| {
+        line.starts_with("thalweg_endings_total{") && line.contains("cause=\"closed\"")
+    };
+    let count = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+    text.lines().filter(closed).filter_map(count).sum()
 }
 
 /// Goal: targets and metrics show what lives, by whatever address the API is asked.

@@ -35,6 +35,7 @@ mod discovery;
 mod health;
 mod lifecycle;
 mod limits;
+mod metrics;
 mod names;
 mod panics;
 mod programs;

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::config::limits;
+use crate::metrics::{PerCore, TargetCounts};
 
 /// State of a target that a reload keeps, by its service's id and its label.
 #[derive(Debug)]
 pub struct TargetState {
     /// Connections over all cores, also those that are still connecting.
     pub live: AtomicU32,
+    /// What the cores count of it.
+    pub counts: PerCore<TargetCounts>,
     /// The share of its weight that it gets, up to [`TargetState::FULL`], and why it gets nothing.
     status: AtomicU32,
     /// Connections in a row that could not be made.
@@ -29,6 +32,7 @@ impl Default for TargetState {
     fn default() -> Self {
         Self {
             live: AtomicU32::new(0),
+            counts: PerCore::default(),
             status: AtomicU32::new(Self::FULL),
             refused: Row::default(),
             reset: Row::default(),
@@ -49,6 +53,7 @@ struct Record {
     failed: u64,
     last: Option<SystemTime>,
     took: Duration,
+    last_passed: bool,
     changes: u64,
     ejections: u64,
     ejected_until: Option<SystemTime>,
@@ -91,6 +96,12 @@ pub struct Report {
     pub last_check: Option<u64>,
     /// How long it took, in ms.
     pub took: u64,
+    /// How long it took, exactly.
+    #[serde(skip)]
+    pub took_exactly: Duration,
+    /// Whether it passed.
+    #[serde(skip)]
+    pub last_passed: bool,
     /// How often it was ejected.
     pub ejections: u64,
     /// Until when it is.
@@ -258,6 +269,7 @@ impl TargetState {
             record.checked = true;
             record.last = Some(SystemTime::now());
             record.took = took;
+            record.last_passed = failure.is_none();
             match failure {
                 None => record.passed += 1,
                 Some(failure) => {
@@ -363,6 +375,16 @@ impl TargetState {
         });
     }
 
+    /// Whether it gets new connections, and why not.
+    pub fn status(&self) -> Status {
+        match self.status.load(Ordering::Relaxed) {
+            status if status & DOWN != 0 => Status::Down,
+            status if status & PENDING != 0 => Status::Pending,
+            status if status & EJECTED != 0 => Status::Ejected,
+            _ => Status::Up,
+        }
+    }
+
     /// All there is to know.
     pub fn report(&self) -> Report {
         let status = self.status.load(Ordering::Relaxed);
@@ -370,12 +392,7 @@ impl TargetState {
         let none = Record::default();
         let record = record.as_deref().unwrap_or(&none);
         Report {
-            status: match status {
-                _ if status & DOWN != 0 => Status::Down,
-                _ if status & PENDING != 0 => Status::Pending,
-                _ if status & EJECTED != 0 => Status::Ejected,
-                _ => Status::Up,
-            },
+            status: self.status(),
             share: (status & SHARE) * 100 / Self::FULL,
             connections: self.live.load(Ordering::Relaxed),
             checked: record.checked,
@@ -385,6 +402,8 @@ impl TargetState {
             failed: record.failed,
             last_check: record.last.map(since_1970),
             took: u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX),
+            took_exactly: record.took,
+            last_passed: record.last_passed,
             ejections: record.ejections,
             ejected_until: record.ejected_until.map(since_1970),
             last_failure: record.failure.clone(),

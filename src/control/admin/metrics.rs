@@ -1,211 +1,364 @@
-//! Counters in Prometheus' text format 0.0.4. Labels hold configured names only, so that their
-//! number is bounded by the configuration.
+//! What is counted, for Prometheus.
 
-use std::fmt::{Display, Write};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 
 use super::View;
-use super::targets::services;
-use crate::config::snapshot::{Report, Status};
-use crate::metrics::Counters;
+use super::targets::{distinct, services};
+use crate::config::snapshot::{Addresses, Name, Report, Service, Snapshot, Status};
+use crate::metrics::{
+    Counters, Endings, Handshakes, Histogram, Readings, SHORT, ServiceCounts, Traffic, WHOLE_LIFE,
+    endings,
+};
 
-/// The text.
-pub(super) async fn metrics(State(view): State<Arc<View>>) -> Response {
-    let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content, text(&view)).into_response()
+mod counts;
+mod families;
+mod process;
+mod text;
+
+pub use self::counts::Counts;
+pub(super) use self::counts::{count, turned_away};
+use self::families::Family;
+use self::text::{Micros, Text};
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The text, in the format asked for.
+pub(super) async fn metrics(State(view): State<Arc<View>>, headers: HeaderMap) -> Response {
+    let open = wants_openmetrics(&headers);
+    let content = [(CONTENT_TYPE, if open { OPENMETRICS } else { PROMETHEUS }), (VARY, "Accept")];
+    (content, text(&view, open)).into_response()
 }
 
-#[derive(Debug, Default)]
-struct Text(String);
-
-impl Text {
-    /// Begins a family.
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    /// One number of it.
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            self.0.push(if at == 0 { '{' } else { ',' });
-            let _ = write!(self.0, "{label}=\"");
-            for c in text.chars() {
-                match c {
-                    '\\' => self.0.push_str("\\\\"),
-                    '"' => self.0.push_str("\\\""),
-                    '\n' => self.0.push_str("\\n"),
-                    c => self.0.push(c),
-                }
-            }
-            self.0.push('"');
-        }
-        self.0.push_str(if labels.is_empty() { " " } else { "} " });
-        let _ = writeln!(self.0, "{value}");
-    }
-
-    /// A family of one number.
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample(name, &[], value);
-    }
+/// Whoever understands it names it; the order of preference does not matter to us.
+fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|range| range.to_ascii_lowercase().replace(' ', ""))
+        .any(|range| {
+            let mut parts = range.split(';');
+            parts.next() == Some("application/openmetrics-text")
+                && !parts.any(|it| matches!(it, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
 }
 
-fn text(view: &View) -> String {
-    let mut text = Text::default();
-    let cores = &view.process.counters;
-    let sum = |count: fn(&Counters) -> u64| cores.iter().map(|core| count(core)).sum::<u64>();
-    text.family("thalweg_build_info", "gauge", "1; the version is a label.");
-    text.sample("thalweg_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+fn text(view: &View, open: bool) -> String {
+    let mut text = Text::new(open);
     let snapshot = view.process.snapshot.load_full();
-    let name = "thalweg_configuration_version";
-    text.single(name, "gauge", "Counts what was applied, from 1.", snapshot.version);
-    let [applied, refused] = &view.reloads;
-    text.family("thalweg_reloads_total", "counter", "Reloads by what became of them.");
-    for (result, count) in [("applied", applied), ("refused", refused)] {
-        let count = count.load(Ordering::Relaxed);
-        text.sample("thalweg_reloads_total", &[("result", result)], count);
-    }
-    let max = view.process.connections_max.load(Ordering::Relaxed);
-    for (name, kind, help, value) in [
-        (
-            "accepted_total",
-            "counter",
-            "Connections taken from listeners.",
-            sum(|c| c.accepted.get()),
-        ),
-        ("connections", "gauge", "Connections alive.", sum(|c| c.live.get())),
-        ("connections_max", "gauge", "Connections that the limit of open files allows.", max),
-        (
-            "connect_retries_total",
-            "counter",
-            "Further attempts after a failed connect.",
-            sum(|c| c.retries.get()),
-        ),
-        ("splices_total", "counter", "Directions that turned to splice.", sum(|c| c.splices.get())),
-        ("pipes", "gauge", "Pipes in use.", sum(|c| c.pipes_lent.get())),
-        (
-            "pipes_refused_total",
-            "counter",
-            "Times no pipe could be had.",
-            sum(|c| c.pipes_refused.get()),
-        ),
-        (
-            "descriptors_short_total",
-            "counter",
-            "Times a core ran out of descriptors.",
-            sum(|c| c.descriptors_short.get()),
-        ),
-        (
-            "events_dropped_total",
-            "counter",
-            "Events dropped because the writer was behind.",
-            sum(|c| c.events_dropped.get()),
-        ),
-    ] {
-        text.single(&format!("thalweg_{name}"), kind, help, value);
-    }
-    let name = "thalweg_bytes_total";
-    text.family(
-        name,
-        "counter",
-        "Bytes handed over by connections that have ended: up to targets, down to clients.",
-    );
-    text.sample(name, &[("direction", "up")], sum(|c| c.bytes_up.get()));
-    text.sample(name, &[("direction", "down")], sum(|c| c.bytes_down.get()));
-    let name = "thalweg_tls_handshakes_total";
-    let (all, resumed) = (sum(|c| c.handshakes.get()), sum(|c| c.handshakes_resumed.get()));
-    text.family(name, "counter", "TLS handshakes with clients that succeeded.");
-    text.sample(name, &[("resumed", "false")], all.saturating_sub(resumed));
-    text.sample(name, &[("resumed", "true")], resumed);
-    endings(&mut text, cores);
+    let services = services(&snapshot);
+    let cores = &view.process.counters;
+    of_configuration(&mut text, view, &snapshot, services.len());
+    of_process(&mut text, view, cores);
+    of_services(&mut text, &services);
+    of_targets(&mut text, &services);
+    of_names(&mut text, &services);
+    of_lists(&mut text, view);
+    of_certificates(&mut text, view);
     of_cores(&mut text, cores);
-    of_targets(&mut text, &snapshot);
-    certificates(&mut text, view);
-    text.0
+    of_admin(&mut text, view);
+    of_usage(&mut text);
+    text.end()
 }
 
-fn endings(text: &mut Text, cores: &[Arc<Counters>]) {
-    let name = "thalweg_endings_total";
-    text.family(name, "counter", "Connections that ended, by cause (thalweg explain CAUSE).");
-    let mut all = std::collections::BTreeMap::new();
-    for (cause, count) in cores.iter().flat_map(|core| core.endings()) {
-        *all.entry(cause.name()).or_insert(0) += count;
+fn of_configuration(text: &mut Text, view: &View, snapshot: &Snapshot, services: usize) {
+    text.family(&families::BUILD_INFO);
+    text.sample(&[env!("CARGO_PKG_VERSION")], 1);
+    text.single(&families::CONFIGURATION_VERSION, snapshot.version);
+    let [applied, refused] = &view.reloads;
+    text.family(&families::RELOADS);
+    for (result, count) in [("applied", applied), ("refused", refused)] {
+        text.sample(&[result], count.load(Ordering::Relaxed));
     }
-    for (cause, count) in all {
-        text.sample(name, &[("cause", cause)], count);
+    let (at, applied) = view.counts.last_reload();
+    text.single(&families::LAST_RELOAD_SUCCESSFUL, u8::from(applied));
+    text.single(&families::LAST_RELOAD, millis(at));
+    text.single(&families::SERVICES, services);
+    text.single(&families::LISTENERS, snapshot.listeners.len());
+    text.single(&families::DRAINING, u8::from(view.draining.load(Ordering::Relaxed)));
+}
+
+fn of_process(text: &mut Text, view: &View, cores: &[Arc<Counters>]) {
+    let sum = |count: fn(&Counters) -> u64| cores.iter().map(|core| count(core)).sum::<u64>();
+    text.single(&families::ACCEPTED, sum(|core| core.accepted.get()));
+    text.single(&families::CONNECTIONS, sum(|core| core.live.get()));
+    let max = view.process.connections_max.load(Ordering::Relaxed);
+    text.single(&families::CONNECTIONS_MAX, max);
+    text.family(&families::ENDINGS);
+    of_endings(text, &[], &endings(cores.iter().map(|core| &core.endings)));
+    text.family(&families::UNROUTED_ENDINGS);
+    of_endings(text, &[], &endings(cores.iter().map(|core| &core.unrouted)));
+    text.family(&families::BYTES);
+    text.sample(&["up"], sum(|core| core.bytes_up.get()));
+    text.sample(&["down"], sum(|core| core.bytes_down.get()));
+    text.single(&families::CONNECT_RETRIES, sum(|core| core.retries.get()));
+    text.family(&families::TLS_HANDSHAKES);
+    for ((version, resumed), count) in handshakes(cores.iter().map(|core| &core.handshakes)) {
+        text.sample(&[version, flag(resumed)], count);
     }
+    text.single(&families::SPLICES, sum(|core| core.splices.get()));
+    text.single(&families::PIPES, sum(|core| core.pipes_lent.get()));
+    text.single(&families::PIPES_REFUSED, sum(|core| core.pipes_refused.get()));
+    text.single(&families::BUFFERS, sum(|core| core.waiting.get()));
+    text.single(&families::DESCRIPTORS_SHORT, sum(|core| core.descriptors_short.get()));
+    text.single(&families::EVENTS, sum(|core| core.events.get()));
+    text.single(&families::EVENTS_DROPPED, sum(|core| core.events_dropped.get()));
+}
+
+fn of_endings(text: &mut Text, before: &[&str], endings: &Endings) {
+    for (ending, count) in endings.values() {
+        let reason = [ending.side.name(), ending.step.name(), ending.cause.name()];
+        text.sample(&[before, reason.as_slice()].concat(), count);
+    }
+}
+
+fn handshakes<'a>(of: impl Iterator<Item = &'a Handshakes>) -> BTreeMap<(&'static str, bool), u64> {
+    let mut all = BTreeMap::new();
+    for (version, resumed, count) in of.flat_map(Handshakes::all) {
+        *all.entry((version, resumed)).or_insert(0) += count;
+    }
+    all
+}
+
+fn flag(flag: bool) -> &'static str {
+    if flag { "true" } else { "false" }
+}
+
+/// Milliseconds, as seconds.
+fn millis(ms: u64) -> Micros {
+    Micros(ms.saturating_mul(1000))
+}
+
+fn of_services(text: &mut Text, services: &[&Arc<Service>]) {
+    let traffic = |service: &Service| Traffic::of_service(&service.state.counts);
+    let all: Vec<(&str, &Service, Traffic)> =
+        services.iter().map(|it| (&*it.spec.id, &***it, traffic(it))).collect();
+    text.family(&families::SERVICE_CONNECTIONS);
+    all.iter().for_each(|(id, _, traffic)| text.sample(&[id], traffic.connections));
+    text.family(&families::SERVICE_ACCEPTED);
+    all.iter().for_each(|(id, _, traffic)| text.sample(&[id], traffic.accepted));
+    text.family(&families::SERVICE_BYTES);
+    for (id, _, traffic) in &all {
+        text.sample(&[id, "up"], traffic.bytes_in);
+        text.sample(&[id, "down"], traffic.bytes_out);
+    }
+    text.family(&families::SERVICE_CONNECT_RETRIES);
+    for (id, service, _) in &all {
+        let retries = service.state.counts.all().map(|counts| counts.retries.get());
+        text.sample(&[id], retries.sum::<u64>());
+    }
+    text.family(&families::SERVICE_ENDINGS);
+    for (id, service, _) in &all {
+        of_endings(text, &[id], &endings(service.state.counts.all().map(|it| &it.endings)));
+    }
+    text.family(&families::SERVICE_TLS_HANDSHAKES);
+    for (id, service, _) in &all {
+        let those = handshakes(service.state.counts.all().map(|counts| &counts.handshakes));
+        for ((version, resumed), count) in those.into_iter().filter(|(_, count)| *count > 0) {
+            text.sample(&[id, version, flag(resumed)], count);
+        }
+    }
+    of_histograms(text, &all);
+}
+
+/// Those of services that have had any.
+fn of_histograms(text: &mut Text, all: &[(&str, &Service, Traffic)]) {
+    type Which = fn(&ServiceCounts) -> &Histogram;
+    fn one(text: &mut Text, values: &[&str], service: &Service, bounds: &[u64], which: Which) {
+        let mut readings = Readings::default();
+        service.state.counts.all().for_each(|counts| readings.add(which(counts)));
+        if readings.count > 0 {
+            text.histogram(values, bounds, &readings);
+        }
+    }
+    text.family(&families::SERVICE_CONNECT);
+    for (id, service, _) in all {
+        one(text, &[id], service, &SHORT, |counts| &counts.connect);
+    }
+    text.family(&families::SERVICE_TLS_HANDSHAKE);
+    for (id, service, _) in all {
+        one(text, &[id, "client"], service, &SHORT, |counts| &counts.handshake);
+        one(text, &[id, "upstream"], service, &SHORT, |counts| &counts.upstream_handshake);
+    }
+    text.family(&families::SERVICE_DURATION);
+    for (id, service, _) in all {
+        one(text, &[id], service, &WHOLE_LIFE, |counts| &counts.duration);
+    }
+}
+
+/// A target and what is known of it.
+struct Known<'a> {
+    labels: [&'a str; 2],
+    report: Report,
+    traffic: Traffic,
+}
+
+fn of_targets(text: &mut Text, services: &[&Arc<Service>]) {
+    let all: Vec<Known<'_>> = distinct(services)
+        .map(|(service, target)| Known {
+            labels: [&service.spec.id, &target.label],
+            report: target.state.report(),
+            traffic: Traffic::of_target(&target.state),
+        })
+        .collect();
+    let mut each = |family: &'static Family, number: fn(&Known<'_>) -> Option<u64>| {
+        text.family(family);
+        for known in &all {
+            if let Some(number) = number(known) {
+                text.sample(&known.labels, number);
+            }
+        }
+    };
+    each(&families::TARGET_CONNECTIONS, |it| Some(it.traffic.connections));
+    each(&families::TARGET_UP, |it| Some(u64::from(it.report.status == Status::Up)));
+    each(&families::TARGET_STATUS, |it| {
+        Some(match it.report.status {
+            Status::Down => 0,
+            Status::Up => 1,
+            Status::Pending => 2,
+            Status::Ejected => 3,
+        })
+    });
+    each(&families::TARGET_CHANGES, |it| Some(it.report.changes));
+    each(&families::TARGET_TLS_HANDSHAKES, |it| {
+        Some(it.traffic.handshakes).filter(|count| *count > 0)
+    });
+    each(&families::TARGET_CHECKS_PASSED, |it| Some(it.report.passed));
+    each(&families::TARGET_CHECKS_FAILED, |it| Some(it.report.failed));
+    each(&families::TARGET_CHECK_SUCCESSFUL, |it| {
+        it.report.last_check.map(|_| u64::from(it.report.last_passed))
+    });
+    each(&families::TARGET_EJECTIONS, |it| Some(it.report.ejections));
+    let checked = || all.iter().filter_map(|it| Some((it, it.report.last_check?)));
+    text.family(&families::TARGET_CHECK_DURATION);
+    for (known, _) in checked() {
+        let took = u64::try_from(known.report.took_exactly.as_micros()).unwrap_or(u64::MAX);
+        text.sample(&known.labels, Micros(took));
+    }
+    text.family(&families::TARGET_CHECK_TIMESTAMP);
+    checked().for_each(|(known, at)| text.sample(&known.labels, millis(at)));
+    text.family(&families::TARGET_CONNECTS);
+    for Known { labels: [service, target], traffic, .. } in &all {
+        text.sample(&[service, target, "connected"], traffic.accepted);
+        text.sample(&[service, target, "failed"], traffic.failed);
+    }
+    text.family(&families::TARGET_BYTES);
+    for Known { labels: [service, target], traffic, .. } in &all {
+        text.sample(&[service, target, "up"], traffic.bytes_in);
+        text.sample(&[service, target, "down"], traffic.bytes_out);
+    }
+}
+
+/// The names of targets, and of their checks.
+fn of_names(text: &mut Text, services: &[&Arc<Service>]) {
+    let mut names: BTreeMap<&str, &Name> = BTreeMap::new();
+    for (_, target) in distinct(services) {
+        let of_check = target.check.as_ref().map(|check| &check.addresses);
+        for addresses in std::iter::once(&target.addresses).chain(of_check) {
+            if let Addresses::Resolved(name, _) = addresses {
+                names.insert(&name.host, name);
+            }
+        }
+    }
+    text.family(&families::NAME_ADDRESSES);
+    for (host, name) in &names {
+        text.sample(&[host], name.addresses.load().len());
+    }
+    text.family(&families::NAME_FAILURES);
+    names.iter().for_each(|(host, name)| text.sample(&[host], name.freshness.failures()));
+    text.family(&families::NAME_ANSWER);
+    for (host, name) in &names {
+        if let Some(at) = name.freshness.answered() {
+            text.sample(&[host], millis(at));
+        }
+    }
+}
+
+/// One place asked in several ways is one here: what is worst of it is shown.
+fn of_lists(text: &mut Text, view: &View) {
+    let states = view.counts.lists.load();
+    let mut lists: BTreeMap<String, (usize, u64, Option<u64>)> = BTreeMap::new();
+    for state in states.iter() {
+        let one = (state.list.load().len(), state.freshness.failures(), state.freshness.answered());
+        let all = lists.entry(state.source.to_string()).or_insert((0, 0, one.2));
+        *all = (all.0 + one.0, all.1 + one.1, all.2.min(one.2));
+    }
+    text.family(&families::LIST_TARGETS);
+    lists.iter().for_each(|(source, (targets, ..))| text.sample(&[source], targets));
+    text.family(&families::LIST_FAILURES);
+    lists.iter().for_each(|(source, (_, failures, _))| text.sample(&[source], failures));
+    text.family(&families::LIST_ANSWER);
+    for (source, (.., answered)) in &lists {
+        if let Some(at) = answered {
+            text.sample(&[source], millis(*at));
+        }
+    }
+}
+
+fn of_certificates(text: &mut Text, view: &View) {
+    let material = view.material.load();
+    let entries = material.store.entries();
+    let file = |path: &std::path::Path| path.display().to_string();
+    // A directory may name a file that is named by itself too.
+    let files: BTreeMap<String, i64> =
+        entries.iter().map(|it| (file(&it.files.cert_file), it.not_after)).collect();
+    text.family(&families::CERTIFICATE_EXPIRY);
+    files.iter().for_each(|(file, not_after)| text.sample(&[file], not_after));
 }
 
 fn of_cores(text: &mut Text, cores: &[Arc<Counters>]) {
-    let name = "thalweg_core_ticks_total";
-    text.family(name, "counter", "Heartbeat of a core, ten a second.");
-    for (core, counters) in cores.iter().enumerate() {
-        text.sample(name, &[("core", &core.to_string())], counters.ticks.get());
-    }
-    let name = "thalweg_core_lag_max_seconds";
-    text.family(name, "gauge", "Longest delay of a heartbeat since the start.");
-    for (core, counters) in cores.iter().enumerate() {
-        let micros = counters.lag_max_us.get();
-        let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-        text.sample(name, &[("core", &core.to_string())], seconds);
-    }
-    let name = "thalweg_core_connections";
-    text.family(name, "gauge", "Connections alive on a core.");
-    for (core, counters) in cores.iter().enumerate() {
-        text.sample(name, &[("core", &core.to_string())], counters.live.get());
-    }
-}
-
-fn of_targets(text: &mut Text, snapshot: &crate::config::snapshot::Snapshot) {
-    let mut seen = std::collections::HashSet::new();
-    let mut targets = Vec::new();
-    for service in services(snapshot) {
-        for target in service.pools.iter().flat_map(|pool| &pool.targets) {
-            // A target that several rules name is one.
-            if seen.insert(Arc::as_ptr(&target.state)) {
-                let labels = [("service", &*service.spec.id), ("target", &target.label)];
-                targets.push((labels, target.state.report()));
-            }
-        }
-    }
-    type Number = fn(&Report) -> u64;
-    let families: [(&str, &str, &str, Number); 6] = [
-        ("connections", "gauge", "Connections, those still connecting among them.", |it| {
-            it.connections.into()
-        }),
-        ("up", "gauge", "1: gets new connections.", |it| u64::from(it.status == Status::Up)),
-        ("changes_total", "counter", "Times it went up or down.", |it| it.changes),
-        ("checks_passed_total", "counter", "Health checks that passed.", |it| it.passed),
-        ("checks_failed_total", "counter", "Health checks that failed.", |it| it.failed),
-        (
-            "ejections_total",
-            "counter",
-            "Times connections to it failed so often that it was left out.",
-            |it| it.ejections,
-        ),
-    ];
-    for (name, kind, help, number) in families {
-        let name = format!("thalweg_target_{name}");
-        text.family(&name, kind, help);
-        for (labels, report) in &targets {
-            text.sample(&name, labels, number(report));
-        }
+    let names: Vec<String> = (0..cores.len()).map(|core| core.to_string()).collect();
+    let all = || names.iter().map(String::as_str).zip(cores);
+    text.family(&families::CORE_TICKS);
+    all().for_each(|(name, core)| text.sample(&[name], core.ticks.get()));
+    text.family(&families::CORE_LAG_MAX);
+    all().for_each(|(name, core)| text.sample(&[name], Micros(core.lag_max_us.get())));
+    text.family(&families::CORE_LAG);
+    all().for_each(|(name, core)| text.sample(&[name], Micros(core.lag_us.get())));
+    text.family(&families::CORE_CONNECTIONS);
+    all().for_each(|(name, core)| text.sample(&[name], core.live.get()));
+    text.family(&families::CORE_ACCEPTED);
+    all().for_each(|(name, core)| text.sample(&[name], core.accepted.get()));
+    text.family(&families::CORE_BYTES);
+    for (name, core) in all() {
+        text.sample(&[name, "up"], core.bytes_up.get());
+        text.sample(&[name, "down"], core.bytes_down.get());
     }
 }
 
-fn certificates(text: &mut Text, view: &View) {
-    let name = "thalweg_certificate_expiry_timestamp_seconds";
-    text.family(name, "gauge", "When a certificate expires, in seconds since 1970.");
-    let material = view.material.load();
-    for entry in material.store.entries() {
-        let file = entry.files.cert_file.display().to_string();
-        text.sample(name, &[("file", &file)], entry.not_after);
+fn of_admin(text: &mut Text, view: &View) {
+    text.family(&families::ADMIN_REQUESTS);
+    for (code, count) in view.counts.requests() {
+        text.sample(&[&code.to_string()], count);
+    }
+    text.single(&families::ADMIN_REFUSED, counts::all_turned_away());
+}
+
+fn of_usage(text: &mut Text) {
+    let usage = process::Usage::read();
+    let mut number = |family: &'static Family, number: Option<u64>| {
+        if let Some(number) = number {
+            text.single(family, number);
+        }
+    };
+    number(&families::RESIDENT, usage.resident);
+    number(&families::VIRTUAL, usage.virtual_memory);
+    number(&families::OPEN_FDS, usage.open_fds);
+    number(&families::MAX_FDS, usage.max_fds);
+    if let Some(used) = usage.cpu_us {
+        text.single(&families::CPU, Micros(used));
+    }
+    if let Some(started) = usage.started_us {
+        text.single(&families::START_TIME, Micros(started));
     }
 }
 
@@ -214,9 +367,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_cannot_break_its_line() {
-        let mut text = Text::default();
-        text.sample("x", &[("a", "q\"b\\s\nn"), ("b", "")], 7);
-        assert_eq!(text.0, "x{a=\"q\\\"b\\\\s\\nn\",b=\"\"} 7\n");
+    fn openmetrics_is_for_those_who_name_it() {
+        let asks = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            wants_openmetrics(&headers)
+        };
+        let prometheus = "application/openmetrics-text;version=1.0.0,\
+                          application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5";
+        assert!(asks(prometheus) && asks("text/html, Application/OpenMetrics-Text; q=0.1"));
+        for no in ["*/*", "text/plain", "application/openmetrics-text;q=0", ""] {
+            assert!(!asks(no), "{no}");
+        }
+        assert!(!wants_openmetrics(&HeaderMap::new()));
     }
 }

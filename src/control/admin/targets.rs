@@ -1,6 +1,6 @@
 //! Each target, its connections and its health.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -58,6 +58,18 @@ pub(super) fn services(snapshot: &Snapshot) -> Vec<&Arc<Service>> {
     listeners.sort_unstable_by_key(|(address, _)| **address);
     let of = |listener| crate::config::snapshot::Listener::services(listener).map(|(_, it)| it);
     listeners.into_iter().flat_map(|(_, listener)| of(listener)).collect()
+}
+
+/// The targets of these services; one that several rules name is one.
+pub(super) fn distinct<'a>(
+    services: &[&'a Arc<Service>],
+) -> impl Iterator<Item = (&'a Service, &'a Target)> {
+    let mut seen = HashSet::new();
+    let all = services.iter().flat_map(|service| {
+        let targets = service.pools.iter().flat_map(|pool| &pool.targets);
+        targets.map(|target| (&***service, target))
+    });
+    all.filter(move |(_, target)| seen.insert(Arc::as_ptr(&target.state)))
 }
 
 fn rows(service: &Service) -> impl Iterator<Item = Row<'_>> {

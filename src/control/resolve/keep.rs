@@ -23,6 +23,13 @@ pub enum Outcome<T> {
     Lost(String),
 }
 
+impl<T> Outcome<T> {
+    /// Whether there is an answer.
+    pub fn is_found(&self) -> bool {
+        matches!(self, Self::Found(..))
+    }
+}
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict<T> {
