@@ -24,6 +24,7 @@ mod fit;
 mod place;
 mod read;
 mod reserved;
+pub mod sources;
 mod tree;
 mod values;
 
@@ -35,6 +36,7 @@ use crate::tls::material::Material;
 use crate::tls::problem::Problem;
 use checked::{Checked, Service, Tls};
 use place::Place;
+use sources::{Entities, Entity, Further, Main, Origins, Source};
 
 /// What came of a configuration.
 #[derive(Debug)]
@@ -45,6 +47,12 @@ pub struct Loaded {
     pub material: Material,
     /// Every finding, in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
+    /// The main file; `None` if it could not be read.
+    pub main: Option<Main>,
+    /// The sources besides the main file.
+    pub sources: Vec<Source>,
+    /// Every service that is declared, also those that are not enabled.
+    pub entities: Entities,
 }
 
 impl Loaded {
@@ -61,15 +69,17 @@ pub fn load(path: &Path) -> Loaded {
 
 /// As [`load`], for a process that has `before`: what it has of a broken certificate stays.
 pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
-    let (text, dir) = match read::text(path) {
-        Ok(read) => read,
-        Err(finding) => {
-            let material = Material::default();
-            return Loaded { checked: None, material, diagnostics: vec![finding] };
-        }
-    };
-    let (checked, mut diagnostics) = compile(&text, &dir);
-    let material = match &checked {
+    match Main::read(path) {
+        Ok(main) => compose(main, Further::Read, before),
+        Err(finding) => Composed::default().finish(None, Material::default(), vec![finding]),
+    }
+}
+
+/// Checks a main file together with further sources, and reads the files that they name.
+pub fn compose(main: Main, further: Further<'_>, before: Option<&Material>) -> Loaded {
+    let mut diagnostics = Vec::new();
+    let mut composed = Composed::of(&main, further, &mut diagnostics);
+    let material = match &composed.checked {
         Some(checked) => {
             let (material, problems) = load_material(checked, before);
             diagnostics.extend(problems.iter().map(material_finding));
@@ -78,13 +88,22 @@ pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
         }
         None => Material::default(),
     };
-    finish(checked, material, diagnostics)
+    composed.settle(&mut diagnostics);
+    composed.finish(Some(main), material, diagnostics)
 }
 
 /// Checks the text of a configuration whose relative paths start at `dir`. Reads no other file.
 pub fn load_text(text: &str, dir: &Path) -> Loaded {
-    let (checked, diagnostics) = compile(text, dir);
-    finish(checked, Material::default(), diagnostics)
+    let main = Main { place: "".into(), text: text.into(), dir: dir.to_owned() };
+    let mut diagnostics = Vec::new();
+    let composed = Composed::of(&main, Further::Given(&[]), &mut diagnostics);
+    composed.finish(Some(main), Material::default(), diagnostics)
+}
+
+/// What is wrong with the text of one service before it is looked at as one: its syntax, and keys that
+/// occur twice.
+pub fn faults_of_text(text: &str) -> Vec<Diagnostic> {
+    decode::faults_of_text(text)
 }
 
 /// Checks that a text is a host that can be connected to: a name, or an address.
@@ -117,18 +136,51 @@ pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material,
     (material, problems)
 }
 
-fn compile(text: &str, dir: &Path) -> (Option<Checked>, Vec<Diagnostic>) {
-    let mut diagnostics = Vec::new();
-    let decoded = decode::decode(text, &mut diagnostics);
-    let checked = decoded.map(|decoded| check::check(&decoded, dir, &mut diagnostics));
-    (checked, diagnostics)
+/// All sources, checked together.
+#[derive(Debug, Default)]
+struct Composed {
+    checked: Option<Checked>,
+    sources: Vec<Source>,
+    entities: Entities,
+    origins: Origins,
 }
 
-fn finish(checked: Option<Checked>, material: Material, mut found: Vec<Diagnostic>) -> Loaded {
-    // That the search ended early comes last.
-    found.sort_by_key(|finding| (finding.code == MORE_FAULTS.code, finding.line));
-    let refused = found.iter().any(Diagnostic::is_error);
-    Loaded { checked: checked.filter(|_| !refused), material, diagnostics: found }
+impl Composed {
+    fn of(main: &Main, further: Further<'_>, found: &mut Vec<Diagnostic>) -> Self {
+        let Some(mut decoded) = decode::decode(&main.text, found) else { return Self::default() };
+        let sources = match (further, &decoded.document.state_dir) {
+            (Further::Given(sources), _) => sources.to_vec(),
+            (Further::Read, None) => Vec::new(),
+            (Further::Read, Some(dir)) => vec![sources::read_state(&main.dir.join(dir), found)],
+        };
+        let origins = Origins::join(main, &sources, &mut decoded, found);
+        let checked = check::check(&decoded, &main.dir, found);
+        origins.check_ids(&decoded, found);
+        origins.check_names(&decoded, found);
+        let entity = |(at, text): (usize, &String)| {
+            let origin = origins.get(at)?;
+            Entity::read(origin.owner.clone(), origin.describe(), text)
+        };
+        let entities = decoded.sources.iter().enumerate().filter_map(entity).collect();
+        Self { checked: Some(checked), sources, entities, origins }
+    }
+
+    /// Makes findings about the whole findings about the documents.
+    fn settle(&mut self, found: &mut [Diagnostic]) {
+        found.iter_mut().for_each(|finding| self.origins.settle(finding));
+    }
+
+    fn finish(self, main: Option<Main>, material: Material, mut found: Vec<Diagnostic>) -> Loaded {
+        // That the search ended early comes last, and the main file first.
+        found.sort_by(|a, b| {
+            let key = |it: &Diagnostic| (it.code == MORE_FAULTS.code, it.file.clone(), it.line);
+            key(a).cmp(&key(b))
+        });
+        let refused = found.iter().any(Diagnostic::is_error);
+        let Self { checked, sources, entities, .. } = self;
+        let checked = checked.filter(|_| !refused);
+        Loaded { checked, material, diagnostics: found, main, sources, entities }
+    }
 }
 
 fn material_finding(problem: &Problem) -> Diagnostic {

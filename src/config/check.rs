@@ -40,7 +40,11 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let listeners = listen::listeners(&document.services, &mut findings);
     let admin = admin::admin(document.admin.as_ref(), dir, &listeners, &mut findings);
     let services = services(decoded, dir, &listeners, &mut findings);
-    Checked { workers, events, admin, certificates, resolver, services }
+    let state_dir = document
+        .state_dir
+        .as_deref()
+        .map(|path| file(path, dir, &Place::Root.key("stateDir"), &mut findings));
+    Checked { workers, events, admin, certificates, resolver, state_dir, services }
 }
 
 pub(super) use discovery::read_url as url;

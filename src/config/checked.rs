@@ -34,6 +34,8 @@ pub struct Checked {
     pub certificates: Vec<CertificateSource>,
     /// How names become addresses.
     pub resolver: Resolver,
+    /// `stateDir`: an absolute path.
+    pub state_dir: Option<PathBuf>,
     /// The enabled services, in the order of the file. Several may have the same `listen` address:
     /// then all route by name, and either all or none of them are TLS services.
     pub services: Vec<Service>,

@@ -36,9 +36,34 @@ pub(super) struct Decoded {
     pub(super) broken: HashSet<String>,
 }
 
+impl Decoded {
+    /// Decodes one more service, whose text is a document of its own, behind those there are. Places
+    /// in it are those of the whole; lines are its own.
+    pub(super) fn append(&mut self, text: &str, found: &mut Vec<Diagnostic>) {
+        let empty = || Node { line: 1, value: Value::Object(Vec::new()) };
+        let at = self.document.services.len();
+        let services = Place::Root.key("services");
+        let place = services.index(at);
+        let mut node = match parse(text, "a service", found) {
+            Ok(node) => node,
+            Err(finding) => {
+                found.push(finding);
+                self.broken.insert(place.to_string());
+                empty()
+            }
+        };
+        self.sources.push(serde_json::to_string(&node).unwrap_or_default());
+        let broken = std::mem::take(&mut self.broken);
+        let mut shape = Shape { found, broken, faults: 0 };
+        self.document.services.push(shape.fit(&mut node, &place));
+        self.broken = shape.broken;
+        self.tree.push_to("services", node);
+    }
+}
+
 /// Decodes a configuration. `None` if nothing of it can be used.
 pub(super) fn decode(text: &str, found: &mut Vec<Diagnostic>) -> Option<Decoded> {
-    let mut tree = match parse(text, found) {
+    let mut tree = match parse(text, "the configuration", found) {
         Ok(tree) => tree,
         Err(finding) => {
             found.push(finding);
@@ -70,8 +95,17 @@ pub(super) fn decode(text: &str, found: &mut Vec<Diagnostic>) -> Option<Decoded>
     Some(Decoded { document, sources, tree, broken })
 }
 
-/// The text as a tree whose root is an object.
-fn parse(text: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
+/// What is wrong with a text before it is looked at as anything: syntax, and keys that occur twice.
+pub(super) fn faults_of_text(text: &str) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if let Err(finding) = parse(text, "a service", &mut found) {
+        found.push(finding);
+    }
+    found
+}
+
+/// The text as a tree whose root is an object: `what` it is of.
+fn parse(text: &str, what: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
     if text.starts_with('\u{feff}') {
         return Err(Diagnostic::new(&NOT_UTF8, "", "the file starts with a byte order mark")
             .at_line(1)
@@ -90,9 +124,13 @@ fn parse(text: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
     let (tree, duplicates) = Node::read(text)
         .ok_or_else(|| Diagnostic::new(&SYNTAX, "", "the file cannot be read as JSON"))?;
     if !matches!(tree.value, Value::Object(_)) {
-        return Err(Diagnostic::new(&WRONG_TYPE, "", "the configuration must be an object")
+        let example = match what {
+            "a service" => "{ \"id\": …, \"port\": … }",
+            _ => "{ \"services\": [ … ] }",
+        };
+        return Err(Diagnostic::new(&WRONG_TYPE, "", format!("{what} must be an object"))
             .at_line(tree.line)
-            .hint("{ \"services\": [ … ] }"));
+            .hint(example));
     }
     for duplicate in duplicates.into_iter().take(FAULTS_MAX) {
         let message = format!("duplicate key, first given in line {}", duplicate.first);

@@ -52,6 +52,11 @@ pub struct Document {
     pub client_ca_files: Option<Vec<PathBuf>>,
     /// How host names become addresses.
     pub resolver: Resolver,
+    /// A directory for the services that are created by the admin API; made where it is missing.
+    /// Without it none can be. One proxy at a time may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub state_dir: Option<PathBuf>,
     /// What the proxy serves.
     pub services: Vec<Service>,
 }

@@ -37,6 +37,13 @@ pub const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Largest configuration file read, in bytes. 10,000 services of 1 KiB are 10 MiB.
 pub const CONFIG_BYTES_MAX: u64 = 256 << 20;
+/// Largest document of one service that is kept in the state directory or taken by the admin API, in
+/// bytes. The largest that people write, with lists of networks, are some 100 KiB.
+pub const SERVICE_BYTES_MAX: u64 = 1 << 20;
+/// Most services in a state directory: each is a file that is opened at the start.
+pub const STORED_SERVICES_MAX: usize = 10_000;
+/// Longest name of a file, in bytes (`NAME_MAX` of the common file systems).
+pub const FILE_NAME_BYTES_MAX: usize = 255;
 /// Most faults of shape reported in one run; beyond it the rest is noise of the first.
 pub const FAULTS_MAX: usize = 200;
 /// Deepest nesting of a configuration file; `serde_json` reads no deeper either. The deepest place
@@ -466,6 +473,21 @@ pub const LISTED_MAX: usize = 10_000;
 pub const CORE_ANSWER: Duration = Duration::from_secs(2);
 /// Questions to the cores that wait at a time.
 pub const QUESTIONS_MAX: usize = 64;
+/// Changes of services, plans and reloads that wait for the control loop at a time.
+pub const REQUESTS_MAX: usize = 64;
+/// How long a caller waits for one of them: names may have to be resolved and an address to become
+/// free ([`RESOLVE_START`], [`BIND_RETRY`]), for each that was asked before.
+pub const REQUEST_ANSWER: Duration = Duration::from_secs(30);
+/// Largest body of a request that is a whole configuration or many services, in bytes: 10,000 services
+/// of 1.6 KiB.
+pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
+/// Most services that one bulk request changes: each is written, synced and published by itself.
+pub const BULK_MAX: usize = 1000;
+/// Most operations of one JSON Patch, and a document may not grow beyond [`SERVICE_BYTES_MAX`] by any:
+/// copying a document into itself doubles it.
+pub const PATCH_OPERATIONS_MAX: usize = 1000;
+/// Most paths that a plan names for one service; what differs in more is another service.
+pub const PLAN_PATHS_MAX: usize = 20;
 /// How long the commands that ask a running proxy wait for its answer.
 pub const ADMIN_ANSWER: Duration = Duration::from_secs(10);
 /// Largest answer that they read, in bytes: the targets of 10,000 services.

@@ -9,9 +9,14 @@ use crate::diagnostics::{Diagnostic, NOT_UTF8, TOO_LARGE, UNREADABLE};
 
 /// The text of the file and the absolute directory that it is in.
 pub(super) fn text(path: &Path) -> Result<(String, PathBuf), Diagnostic> {
-    let (bytes, dir) = bytes(path).map_err(|error| unreadable(path, &error))?;
+    text_within(path, CONFIG_BYTES_MAX)
+}
+
+/// As [`text`], of a file that may have so many bytes.
+pub(super) fn text_within(path: &Path, most: u64) -> Result<(String, PathBuf), Diagnostic> {
+    let (bytes, dir) = bytes(path, most).map_err(|error| unreadable(path, &error))?;
     let Some(bytes) = bytes else {
-        let message = format!("the file has more than {} MiB", CONFIG_BYTES_MAX >> 20);
+        let message = format!("the file has more than {} MiB", most >> 20);
         return Err(Diagnostic::new(&TOO_LARGE, "", message));
     };
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(error.as_bytes()))?;
@@ -20,7 +25,7 @@ pub(super) fn text(path: &Path) -> Result<(String, PathBuf), Diagnostic> {
 
 /// The file's bytes and directory; no bytes if there are more than the limit. It may be a pipe or a
 /// device, which do not say how long they are.
-fn bytes(path: &Path) -> io::Result<(Option<Vec<u8>>, PathBuf)> {
+fn bytes(path: &Path, most: u64) -> io::Result<(Option<Vec<u8>>, PathBuf)> {
     let absolute = std::path::absolute(path)?;
     let file = File::open(path)?;
     let metadata = file.metadata()?;
@@ -28,12 +33,12 @@ fn bytes(path: &Path) -> io::Result<(Option<Vec<u8>>, PathBuf)> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    if metadata.len() > CONFIG_BYTES_MAX {
+    if metadata.len() > most {
         return Ok((None, dir));
     }
     let mut bytes = Vec::new();
-    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    let fits = bytes.len() as u64 <= CONFIG_BYTES_MAX;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    let fits = bytes.len() as u64 <= most;
     Ok((fits.then_some(bytes), dir))
 }
 

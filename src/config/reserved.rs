@@ -21,13 +21,12 @@ use Neutral::{False, Null};
 type Keys = &'static [(&'static str, Neutral)];
 
 /// Keys whose absence changes nothing that is served: a warning is enough.
-const HARMLESS: &[&str] = &["stateDir", "disablePortsWhitelist"];
+const HARMLESS: &[&str] = &["disablePortsWhitelist"];
 
 const TOP: Keys = &[
     ("listeners", Null),
     ("portsWhitelist", Null),
     ("disablePortsWhitelist", False),
-    ("stateDir", Null),
     ("providers", Null),
     ("addresses", Null),
     ("tunnel", Null),

@@ -63,6 +63,20 @@ impl Node {
         Some(members.remove(at).1)
     }
 
+    /// Appends to the array that is a member of this object, and makes it one if it is none.
+    pub(super) fn push_to(&mut self, key: &str, element: Self) {
+        let Value::Object(members) = &mut self.value else { return };
+        let known = members.iter_mut().find(|(k, _)| k == key);
+        match known {
+            Some((_, Self { value: Value::Array(elements), .. })) => elements.push(element),
+            Some((_, node)) => node.value = Value::Array(vec![element]),
+            None => {
+                let array = Self { line: self.line, value: Value::Array(vec![element]) };
+                members.push((key.to_owned(), array));
+            }
+        }
+    }
+
     /// The elements of an array.
     pub(super) fn elements(&self) -> &[Self] {
         if let Value::Array(elements) = &self.value { elements } else { &[] }

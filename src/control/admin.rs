@@ -5,6 +5,9 @@
 //! | `/api/status` | version, uptime, how much is served |
 //! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
 //! | `/api/tcp/connections` | the live connections; `DELETE /api/tcp/connections/ID` ends one |
+//! | `/api/tcp/services` | the declared services; creating, reading, changing and deleting those of the API |
+//! | `/api/reload` | `POST` reads the configuration again |
+//! | `/api/plan` | what a reload would do |
 //! | `/api/certificates` | the certificates of the store |
 //! | `/api/traffic` | what to compute rates from |
 //! | `/metrics` | the same and more for Prometheus |
@@ -19,14 +22,16 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::routing::{delete, get};
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{delete, get, post};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -35,6 +40,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::checked::{self, AdminListen};
 use crate::config::limits;
+use crate::config::snapshot::since_1970;
+use crate::config::sources::Entities;
+use crate::control::reload::Refusal;
+use crate::control::services::Request;
+use crate::diagnostics::Diagnostic;
 use crate::tls::material::Material;
 use crate::worker::{Command, Process};
 
@@ -42,6 +52,8 @@ mod answer;
 mod connections;
 mod guard;
 mod metrics;
+mod reload;
+mod services;
 mod targets;
 mod traffic;
 
@@ -60,8 +72,47 @@ pub struct View {
     pub reloads: [AtomicU64; 2],
     /// What else is counted of the control plane.
     pub counts: metrics::Counts,
+    /// Every declared service.
+    pub entities: ArcSwap<Entities>,
+    /// What was found in the configuration that is served, and in the last one that was refused.
+    pub diagnostics: ArcSwap<Found>,
+    /// How the last reload ended; `None`: there was none.
+    pub last_reload: ArcSwap<Option<Outcome>>,
     token: ArcSwap<Option<guard::Token>>,
     questions: Sender<Question>,
+    requests: Sender<Request>,
+}
+
+/// What was found in configurations.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Found {
+    /// In the one that is served.
+    pub served: Vec<Diagnostic>,
+    /// In the last one that was refused since.
+    pub refused: Option<Refused>,
+}
+
+/// A configuration that was refused.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// When, in ms since 1970.
+    pub at: u64,
+    /// Why, in one sentence.
+    pub message: String,
+    /// What was found in it.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// When, in ms since 1970.
+    pub at: u64,
+    /// It was applied.
+    pub ok: bool,
+    /// Why it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Something that only a core knows, or can do.
@@ -76,9 +127,11 @@ pub struct Question {
 impl View {
     /// Of a process that serves nothing yet.
     ///
-    /// Questions to cores come out of the other end, for whoever holds the cores.
-    pub fn new(process: Arc<Process>) -> (Self, Receiver<Question>) {
+    /// Questions to cores come out of the other end, for whoever holds the cores, and so do requests to
+    /// change what is served.
+    pub fn new(process: Arc<Process>) -> (Self, Receiver<Question>, Receiver<Request>) {
         let (questions, asked) = channel(limits::QUESTIONS_MAX);
+        let (requests, requested) = channel(limits::REQUESTS_MAX);
         let view = Self {
             process,
             material: ArcSwap::default(),
@@ -86,17 +139,40 @@ impl View {
             started: Instant::now(),
             reloads: [AtomicU64::new(0), AtomicU64::new(0)],
             counts: metrics::Counts::default(),
+            entities: ArcSwap::default(),
+            diagnostics: ArcSwap::default(),
+            last_reload: ArcSwap::default(),
             token: ArcSwap::default(),
             questions,
+            requests,
         };
-        (view, asked)
+        (view, asked, requested)
     }
 
-    /// Counts a reload.
-    pub fn reloaded(&self, applied: bool) {
+    /// Counts a reload and remembers how it ended.
+    pub fn reloaded(&self, applied: Result<(), &Refusal>) {
         let [good, refused] = &self.reloads;
-        if applied { good } else { refused }.fetch_add(1, Ordering::Relaxed);
-        self.counts.reloaded(applied);
+        if applied.is_ok() { good } else { refused }.fetch_add(1, Ordering::Relaxed);
+        self.counts.reloaded(applied.is_ok());
+        let at = since_1970(SystemTime::now());
+        let message = applied.err().map(ToString::to_string);
+        let outcome = Outcome { at, ok: applied.is_ok(), message: message.clone() };
+        self.last_reload.store(Arc::new(Some(outcome)));
+        let refused = applied.err().zip(message).map(|(refusal, message)| {
+            let diagnostics = match refusal {
+                Refusal::Faults(faults) => faults.clone(),
+                _ => Vec::new(),
+            };
+            Refused { at, message, diagnostics }
+        });
+        let served = self.diagnostics.load().served.clone();
+        self.diagnostics.store(Arc::new(Found { served, refused }));
+    }
+
+    /// Shows what was found in the configuration that is served from now on.
+    pub fn served(&self, served: Vec<Diagnostic>) {
+        let refused = self.diagnostics.load().refused.clone();
+        self.diagnostics.store(Arc::new(Found { served, refused }));
     }
 }
 
@@ -255,6 +331,9 @@ async fn bind_unix(path: &Path) -> io::Result<Bound> {
 
 fn router(view: &Arc<View>, needs_token: bool) -> Router {
     let guard = guard::Guard { view: Arc::clone(view), needs_token };
+    let one = usize::try_from(limits::SERVICE_BYTES_MAX).unwrap_or(usize::MAX);
+    let (one, many) =
+        (DefaultBodyLimit::max(one), DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
     Router::new()
         .route("/health/live", get(answer::live))
         .route("/health/ready", get(answer::ready))
@@ -265,6 +344,26 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         .route("/api/tcp/connections/{id}", delete(connections::kill))
         .route("/api/certificates", get(answer::certificates))
         .route("/api/traffic", get(traffic::traffic))
+        .route("/api/reload", post(reload::reload))
+        .route("/api/plan", get(reload::plan).merge(post(reload::plan_of).layer(many)))
+        .route("/api/tcp/services", get(services::list).post(services::create).layer(one))
+        .route("/api/tcp/services/_template", get(services::template).post(services::template))
+        .route(
+            "/api/tcp/services/_bulk",
+            post(services::bulk::create)
+                .put(services::bulk::replace)
+                .patch(services::bulk::patch)
+                .delete(services::bulk::delete)
+                .layer(many),
+        )
+        .route(
+            "/api/tcp/services/{id}",
+            get(services::read)
+                .put(services::replace)
+                .patch(services::patch)
+                .delete(services::delete)
+                .layer(one),
+        )
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))

@@ -48,6 +48,22 @@ struct Leaving {
 #[derive(Debug, Default)]
 pub struct Bound(Vec<(SocketAddr, Sockets)>);
 
+impl Bound {
+    /// Listens on what was bound.
+    ///
+    /// # Errors
+    /// The first address that cannot be listened on; all of them go when this is dropped.
+    pub fn listen(&self) -> Result<(), BindError> {
+        for (addr, sockets) in &self.0 {
+            for socket in sockets {
+                let listens = socket::listen(socket);
+                listens.map_err(|error| BindError { addr: *addr, error })?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An address that cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
@@ -108,20 +124,11 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Listens on what was bound and takes it in.
-    ///
-    /// # Errors
-    /// The first address that cannot be listened on; then everything is as before.
-    pub fn listen(&mut self, bound: Bound) -> Result<Vec<SocketAddr>, BindError> {
-        for (addr, sockets) in &bound.0 {
-            for socket in sockets {
-                let listens = socket::listen(socket);
-                listens.map_err(|error| BindError { addr: *addr, error })?;
-            }
-        }
+    /// Takes in what listens; returns the addresses.
+    pub fn take_in(&mut self, bound: Bound) -> Vec<SocketAddr> {
         let added = bound.0.iter().map(|(addr, _)| *addr).collect();
         self.active.extend(bound.0);
-        Ok(added)
+        added
     }
 
     /// Takes back those of `wanted` that were leaving; returns them.

@@ -9,19 +9,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
+use serde::Serialize;
+
 use crate::config::checked::{Checked, OnRemoved};
 use crate::config::found::Found;
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
-use crate::config::{self};
+use crate::config::sources::{self, Entities, Further, Main, Source};
+use crate::config::{self, Loaded};
 use crate::control::admin::{self, Admin};
 use crate::control::cores::Cores;
 use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
 use crate::control::health::Health;
 use crate::control::listeners::{BindError, Listeners};
+use crate::control::plan::{Kind, Plan, Side};
+use crate::control::state::{Pending, StateDir, StateError};
 use crate::control::watch::Watch;
-use crate::control::{notify, resolve};
+use crate::control::{notify, resolve, state};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
 use crate::tls::material::Material;
@@ -32,13 +37,19 @@ use crate::worker::{Command, Process};
 #[derive(Debug)]
 pub struct Served {
     path: PathBuf,
-    process: Arc<Process>,
-    checked: Checked,
-    material: Arc<Material>,
+    pub(super) process: Arc<Process>,
+    /// The main file as it was last read with success.
+    pub(super) main: Main,
+    /// The other sources, as they are served.
+    pub(super) sources: Vec<Source>,
+    pub(super) entities: Arc<Entities>,
+    pub(super) state: Option<StateDir>,
+    pub(super) checked: Checked,
+    pub(super) material: Arc<Material>,
     /// When reading it began.
     material_since: SystemTime,
     kept: Kept,
-    version: u64,
+    pub(super) version: u64,
     /// The listening sockets.
     pub listeners: Listeners,
     /// The admin API.
@@ -66,13 +77,30 @@ pub struct Aides {
 /// Certificates and trust, and when reading them began.
 pub type Read = (Arc<Material>, SystemTime);
 
-/// What a change did.
-#[derive(Debug, Default)]
+/// What a change did to the addresses that are listened on.
+#[derive(Debug, Default, Serialize)]
 pub struct Change {
     /// Addresses that are listened on now and were not before.
     pub added: Vec<SocketAddr>,
     /// Addresses that no service has any more.
     pub removed: Vec<SocketAddr>,
+}
+
+/// What a reload did.
+#[derive(Debug, Serialize)]
+pub struct Applied {
+    /// The version that is served now.
+    pub version: u64,
+    /// The ids of services that came …
+    pub added: Vec<String>,
+    /// … went …
+    pub removed: Vec<String>,
+    /// … and are others now.
+    pub changed: Vec<String>,
+    /// What it did to the addresses.
+    pub listeners: Change,
+    /// How long it took, in ms.
+    pub took: u64,
 }
 
 /// Why a change was refused. Nothing was changed.
@@ -88,6 +116,8 @@ pub enum Refusal {
     Material(Problem),
     /// The admin API cannot be served as it is configured.
     Admin(admin::Failure),
+    /// The state directory cannot be used.
+    State(StateError),
 }
 
 impl fmt::Display for Refusal {
@@ -103,6 +133,7 @@ impl fmt::Display for Refusal {
             }
             Self::Material(problem) => problem.fmt(f),
             Self::Admin(failure) => failure.fmt(f),
+            Self::State(error) => error.fmt(f),
         }
     }
 }
@@ -116,6 +147,12 @@ impl From<BindError> for Refusal {
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self::Material(problem)
+    }
+}
+
+impl From<StateError> for Refusal {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
     }
 }
 
@@ -133,12 +170,15 @@ impl Served {
     /// What cannot be bound or opened.
     pub async fn first(
         path: PathBuf,
-        checked: Checked,
-        material: Read,
+        loaded: Loaded,
+        since: SystemTime,
         aides: Aides,
         cores: usize,
     ) -> Result<Self, Refusal> {
         let Aides { admin, watch, lists, health } = aides;
+        let (state, loaded) = open_state(None, loaded, None)?;
+        let Ready { checked, material, main, sources, entities, diagnostics } =
+            loaded.try_into()?;
         let workers = checked.workers.clone();
         let resolver = checked.resolver.clone();
         let nothing = Checked {
@@ -147,10 +187,15 @@ impl Served {
             admin: None,
             certificates: Vec::new(),
             resolver: resolver.clone(),
+            state_dir: None,
             services: Vec::new(),
         };
         let mut served = Self {
             path,
+            main,
+            sources,
+            entities: Arc::new(entities),
+            state: state.flatten(),
             process: Arc::clone(&admin.view.process),
             checked: nothing,
             material: Arc::new(Material::default()),
@@ -166,7 +211,8 @@ impl Served {
             health,
             retired: Vec::new(),
         };
-        served.apply(checked, material, cores, |_, _| {}, |_| {}).await?;
+        served.apply(checked, (material, since), None, cores, |_, _| {}, |_| {}).await?;
+        served.show(diagnostics);
         Ok(served)
     }
 
@@ -182,23 +228,29 @@ impl Served {
         self.process.snapshot.load().listeners.get(&addr).map(Arc::clone)
     }
 
-    /// Reads the file again and serves what it says, or says why not and changes nothing.
-    pub async fn reload(&mut self, cores: &Cores) {
+    /// Reads the main file and the state directory again and serves what they say, or says why not
+    /// and changes nothing.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn reload(&mut self, cores: &Cores) -> Result<Applied, Refusal> {
         let started = Instant::now();
         notify::reloading();
-        let done = self.try_reload(cores).await;
-        self.admin.view.reloaded(done.is_ok());
-        match done {
-            Ok(change) => tracing::info!(
-                version = self.version,
+        let done = self.try_reload(started, cores).await;
+        let view = Arc::clone(&self.admin.view);
+        view.reloaded(done.as_ref().map(|_| ()));
+        match &done {
+            Ok((applied, line)) => tracing::info!(
+                version = applied.version,
                 services = self.checked.services.len(),
-                added = ?change.added,
-                removed = ?change.removed,
+                added = ?applied.listeners.added,
+                removed = ?applied.listeners.removed,
+                changes = %line,
                 took = ?started.elapsed(),
                 "reload: done"
             ),
             Err(refusal) => {
-                if let Refusal::Faults(faults) = &refusal {
+                if let Refusal::Faults(faults) = refusal {
                     report(faults);
                 }
                 tracing::error!(
@@ -209,6 +261,12 @@ impl Served {
             }
         }
         notify::ready(&self.status());
+        done.map(|(applied, _)| applied)
+    }
+
+    /// The main file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// One line for `systemctl status`.
@@ -216,25 +274,85 @@ impl Served {
         format!("version {}, {} services", self.version, self.checked.services.len())
     }
 
-    async fn try_reload(&mut self, cores: &Cores) -> Result<Change, Refusal> {
+    /// What was done, and in one line what that changed.
+    async fn try_reload(
+        &mut self,
+        started: Instant,
+        cores: &Cores,
+    ) -> Result<(Applied, String), Refusal> {
         let since = SystemTime::now();
-        let loaded = config::load_after(&self.path, Some(self.material.as_ref()));
-        let material = loaded.material;
-        let Some(mut checked) = loaded.checked else {
-            return Err(Refusal::Faults(loaded.diagnostics));
-        };
-        report(&loaded.diagnostics);
-        if checked.workers != self.checked.workers {
+        let (path, before) = (self.path.clone(), Arc::clone(&self.material));
+        let loaded = config::load_after(&path, Some(before.as_ref()));
+        let open = self.state.as_ref().map(StateDir::path);
+        let (state, loaded) = open_state(open, loaded, Some(before.as_ref()))?;
+        let mut ready = Ready::try_from(loaded)?;
+        report(&ready.diagnostics);
+        if ready.checked.workers != self.checked.workers {
             tracing::warn!("`workers` changed: takes effect at the next start");
-            checked.workers = self.checked.workers.clone();
+            ready.checked.workers = self.checked.workers.clone();
         }
+        let plan = self.plan(&ready);
+        let line = plan.line();
+        let of = |kind| {
+            let services = plan.services.iter().filter(|it| it.change == kind);
+            services.map(|it| it.id.clone()).collect::<Vec<_>>()
+        };
+        let (added, removed) = (of(Kind::Added), of(Kind::Removed));
+        let changed = of(Kind::Changed);
+        let listeners = self.adopt(ready, since, None, cores).await?;
+        if let Some(state) = state {
+            self.state = state;
+        }
+        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let version = self.version;
+        Ok((Applied { version, added, removed, changed, listeners, took }, line))
+    }
+
+    /// What would change if this were served.
+    pub(super) fn plan(&self, ready: &Ready) -> Plan {
+        let snapshot = self.process.snapshot.load();
+        let services = snapshot.listeners.values().flat_map(|listener| listener.services());
+        let live: HashMap<&str, u32> =
+            services.map(|(_, it)| (&*it.spec.id, it.state.live.load(Ordering::Relaxed))).collect();
+        let before = Side { checked: &self.checked, entities: &self.entities };
+        let after = Side { checked: &ready.checked, entities: &ready.entities };
+        let live = |id: &str| live.get(id).copied().unwrap_or(0);
+        let mut plan = Plan::of(self.version, before, after, live);
+        plan.diagnostics.clone_from(&ready.diagnostics);
+        plan
+    }
+
+    /// Serves what is ready, after `pending` was made; from then on it is what API and plans start from.
+    pub(super) async fn adopt(
+        &mut self,
+        ready: Ready,
+        since: SystemTime,
+        pending: Option<Pending>,
+        cores: &Cores,
+    ) -> Result<Change, Refusal> {
+        let Ready { checked, material, main, sources, entities, diagnostics } = ready;
         // The token may have changed with nothing else.
         let same_token = checked.admin.as_ref().is_none_or(|admin| admin.token_file.is_none());
-        let same_files = same_token && material.digest() == self.material.digest();
-        if checked == self.checked && same_files && self.lists.found() == self.found {
-            return Ok(Change::default());
-        }
-        self.replace(checked, (Arc::new(material), since), cores).await
+        let same_files = material.digest() == self.material.digest();
+        let by_api = pending.is_some();
+        let same = checked == self.checked && same_files && (same_token || by_api);
+        let change = if same && self.lists.found() == self.found {
+            if let Some(pending) = pending {
+                commit(pending).await?;
+            }
+            Change::default()
+        } else {
+            self.replace(checked, (material, since), pending, cores).await?
+        };
+        (self.main, self.sources, self.entities) = (main, sources, Arc::new(entities));
+        self.show(diagnostics);
+        Ok(change)
+    }
+
+    /// Shows what is served to whoever asks the admin API.
+    fn show(&self, diagnostics: Vec<Diagnostic>) {
+        self.admin.view.entities.store(Arc::clone(&self.entities));
+        self.admin.view.served(diagnostics);
     }
 
     /// Reads the files of certificates and of trust again, for one of them has changed. One that is
@@ -256,7 +374,8 @@ impl Served {
         if material.digest() == self.material.digest() {
             return;
         }
-        match self.replace(self.checked.clone(), (Arc::new(material), since), cores).await {
+        let material = (Arc::new(material), since);
+        match self.replace(self.checked.clone(), material, None, cores).await {
             Ok(_) => tracing::info!(version = self.version, "files: what they say now is served"),
             Err(why) => tracing::error!(%why, "files: refused, nothing was changed"),
         }
@@ -268,7 +387,7 @@ impl Served {
             return;
         }
         let material = (Arc::clone(&self.material), self.material_since);
-        match self.replace(self.checked.clone(), material, cores).await {
+        match self.replace(self.checked.clone(), material, None, cores).await {
             Ok(_) => tracing::debug!(version = self.version, "lists of targets: in use"),
             Err(why) => {
                 tracing::error!(%why, "lists of targets: refused; tried again soon");
@@ -282,6 +401,7 @@ impl Served {
         &mut self,
         checked: Checked,
         material: Read,
+        pending: Option<Pending>,
         cores: &Cores,
     ) -> Result<Change, Refusal> {
         let process = Arc::clone(&self.process);
@@ -297,21 +417,22 @@ impl Served {
         let close = |(state, ticks): &(Arc<ServiceState>, u32)| {
             cores.send_all(|| Command::CloseAfter(Arc::clone(state), *ticks));
         };
-        self.apply(checked, material, cores.len(), listen, close).await
+        self.apply(checked, material, pending, cores.len(), listen, close).await
     }
 
-    /// Makes `checked` what is served. `listen` introduces a new listener to the cores, `close` has
-    /// the connections of a service that went end in time.
+    /// Makes `checked` what is served, and before that the file what is `pending`. `listen` introduces
+    /// a new listener to the cores, `close` has the connections of a service that went end in time.
     async fn apply(
         &mut self,
         checked: Checked,
         material: Read,
+        pending: Option<Pending>,
         cores: usize,
         listen: impl Fn(SocketAddr, &Listeners),
         close: impl Fn(&(Arc<ServiceState>, u32)),
     ) -> Result<Change, Refusal> {
         self.resolver.configure(&checked.resolver);
-        let applied = self.try_apply(checked, material, cores, listen, close).await;
+        let applied = self.try_apply(checked, material, pending, cores, listen, close).await;
         if applied.is_err() {
             self.resolver.configure(&self.checked.resolver);
         }
@@ -325,6 +446,7 @@ impl Served {
         &mut self,
         checked: Checked,
         material: Read,
+        pending: Option<Pending>,
         cores: usize,
         listen: impl Fn(SocketAddr, &Listeners),
         close: impl Fn(&(Arc<ServiceState>, u32)),
@@ -345,8 +467,12 @@ impl Served {
             events::open(&to.file).map_err(|error| Refusal::Events(to.file.clone(), error))?;
         }
         let before: HashSet<SocketAddr> = self.listeners.addresses().into_iter().collect();
-        let mut added = self.listeners.listen(bound)?;
+        bound.listen()?;
+        if let Some(pending) = pending {
+            commit(pending).await?;
+        }
         // From here on it succeeds.
+        let mut added = self.listeners.take_in(bound);
         let going = self.close_afters(&checked);
         self.version = version;
         kept.publish();
@@ -430,15 +556,71 @@ impl Served {
     }
 }
 
+/// A configuration without errors.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) checked: Checked,
+    pub(super) material: Arc<Material>,
+    pub(super) main: Main,
+    pub(super) sources: Vec<Source>,
+    pub(super) entities: Entities,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl TryFrom<Loaded> for Ready {
+    type Error = Refusal;
+
+    fn try_from(loaded: Loaded) -> Result<Self, Refusal> {
+        let Loaded { checked, material, diagnostics, main, sources, entities } = loaded;
+        let material = Arc::new(material);
+        match (checked, main) {
+            (Some(checked), Some(main)) => {
+                Ok(Self { checked, material, main, sources, entities, diagnostics })
+            }
+            _ => Err(Refusal::Faults(diagnostics)),
+        }
+    }
+}
+
+/// Takes the state directory of a configuration, unless it is the one that is `open` already. What is
+/// in it is read again once it is ours: its last holder may have changed it meanwhile.
+fn open_state(
+    open: Option<&Path>,
+    loaded: Loaded,
+    before: Option<&Material>,
+) -> Result<(Option<Option<StateDir>>, Loaded), Refusal> {
+    let Some(wanted) = loaded.checked.as_ref().map(|checked| checked.state_dir.as_deref()) else {
+        return Ok((None, loaded));
+    };
+    if wanted == open {
+        return Ok((None, loaded));
+    }
+    let Some(wanted) = wanted else { return Ok((Some(None), loaded)) };
+    let state = StateDir::open(wanted)?;
+    let read = sources::read_state(wanted, &mut Vec::new());
+    let same = loaded.sources.iter().any(|source| source.documents == read.documents);
+    let loaded = match loaded.main {
+        Some(main) if !same => config::compose(main, Further::Read, before),
+        main => Loaded { main, ..loaded },
+    };
+    Ok((Some(Some(state)), loaded))
+}
+
+/// Makes a change of a file, which may take a disk a while.
+async fn commit(pending: Pending) -> Result<(), StateError> {
+    state::elsewhere(move || pending.commit()).await
+}
+
 /// Logs diagnostics.
 pub fn report(diagnostics: &[Diagnostic]) {
     for found in diagnostics {
-        let Diagnostic { code, message, path, line, hint, severity } = found;
+        let Diagnostic { code, message, path, line, hint, severity, file } = found;
+        let file = file.as_deref();
         let hint = hint.as_deref().unwrap_or_default();
         match severity {
-            Severity::Error => tracing::error!(code, path, line, hint, "{message}"),
-            Severity::Warn => tracing::warn!(code, path, line, hint, "{message}"),
-            Severity::Info => tracing::debug!(code, path, line, hint, "{message}"),
+            Severity::Error => tracing::error!(code, file, path, line, hint, "{message}"),
+            Severity::Warn => tracing::warn!(code, file, path, line, hint, "{message}"),
+            Severity::Info => tracing::debug!(code, file, path, line, hint, "{message}"),
         }
     }
 }

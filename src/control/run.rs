@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver, unbounded_channel};
 use crate::config::checked::Checked;
 use crate::config::limits;
 use crate::config::snapshot::{Snapshot, TargetState};
-use crate::config::{self};
+use crate::config::{self, Loaded};
 use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
 use crate::control::admin::{Admin, Question, View};
@@ -22,7 +22,8 @@ use crate::control::discover::Lists;
 use crate::control::events::{self, ToWriter};
 use crate::control::health::Health;
 use crate::control::notify;
-use crate::control::reload::{self, Aides, Read, Served};
+use crate::control::reload::{self, Aides, Served};
+use crate::control::services::Request;
 use crate::control::watch::Watch;
 use crate::io::system;
 use crate::metrics::Counters;
@@ -46,7 +47,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     let since = SystemTime::now();
     let loaded = config::load(&options.config);
     reload::report(&loaded.diagnostics);
-    let Some(checked) = loaded.checked else {
+    let Some(checked) = loaded.checked.clone() else {
         let errors = loaded.diagnostics.len();
         return Err(format!(
             "{} has errors ({errors} findings); `thalweg check -c` shows them with hints",
@@ -59,13 +60,18 @@ pub fn run(options: &Options) -> Result<(), String> {
         .thread_name("thalweg-files")
         .build()
         .map_err(|error| format!("the control loop cannot be made: {error}"))?;
-    let result = runtime.block_on(control(options, checked, (Arc::new(loaded.material), since)));
+    let result = runtime.block_on(control(options, checked, loaded, since));
     // A file that is being read must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn control(options: &Options, checked: Checked, material: Read) -> Result<(), String> {
+async fn control(
+    options: &Options,
+    checked: Checked,
+    loaded: Loaded,
+    since: SystemTime,
+) -> Result<(), String> {
     let signals = Signals::new().map_err(|error| format!("signals: {error}"))?;
     let (engine, without) = rt::choose(checked.workers.io_uring).map_err(|error| {
         format!(
@@ -91,11 +97,11 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     let pin = checked.workers.pin;
     let (watch, files) = Watch::start();
     let (lists, found) = Lists::start();
-    let (view, questions) = View::new(Arc::clone(&process));
+    let (view, questions, requests) = View::new(Arc::clone(&process));
     let (health, downs) = Health::start(Arc::clone(&process), budget.checks);
     let path = options.config.clone();
     let aides = Aides { admin: Admin::new(Arc::new(view)), watch, lists, health };
-    let mut served = Served::first(path, checked, material, aides, cpus.len())
+    let mut served = Served::first(path, loaded, since, aides, cpus.len())
         .await
         .map_err(|refusal| refusal.to_string())?;
     let (notices, inbox) = unbounded_channel();
@@ -117,7 +123,7 @@ async fn control(options: &Options, checked: Checked, material: Read) -> Result<
     // Nobody may be reading: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
     notify::ready(&served.status());
-    let mut heard = Heard { signals, inbox, files, found, downs, questions };
+    let mut heard = Heard { signals, inbox, files, found, downs, questions, requests };
     let result = serve(&mut heard, &mut served, &mut cores).await;
     if result.is_ok() {
         drain(options.drain_deadline, &mut heard, &mut served, &mut cores).await?;
@@ -160,11 +166,13 @@ struct Heard {
     downs: Receiver<Arc<TargetState>>,
     /// What the admin API asks of cores.
     questions: Receiver<Question>,
+    /// What the admin API asks of this loop.
+    requests: Receiver<Request>,
 }
 
 /// Serves until a signal asks for the end.
 async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Result<(), String> {
-    let Heard { signals, inbox, files, found, downs, questions } = heard;
+    let Heard { signals, inbox, files, found, downs, questions, requests } = heard;
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
     let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
     let mut reread = tokio::time::interval_at(first, limits::MATERIAL_REREAD);
@@ -172,7 +180,7 @@ async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Res
         let due = served.listeners.next_due();
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Reload => served.reload(cores).await,
+                Asked::Reload => drop(served.reload(cores).await),
                 Asked::Reopen => served.reopen_files(),
                 Asked::End => return Ok(()),
             },
@@ -181,6 +189,7 @@ async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Res
             Some(()) = found.recv() => served.lists_changed(cores).await,
             Some(down) = downs.recv() => cores.send_all(|| Command::CutTarget(Arc::clone(&down))),
             Some(Question { core, command }) = questions.recv() => cores.send(core, command),
+            Some(request) = requests.recv() => served.answer(request, cores).await,
             _ = reread.tick() => served.reload_material(cores).await,
             () = sleep_until(due) => served.close_due(cores),
             _ = watch.tick() => {
@@ -215,7 +224,10 @@ async fn drain(
     served: &mut Served,
     cores: &mut Cores,
 ) -> Result<(), String> {
-    let Heard { signals, inbox, questions, .. } = heard;
+    let Heard { signals, inbox, questions, requests, .. } = heard;
+    // Nothing is changed any more: who still asks hears so.
+    requests.close();
+    while requests.try_recv().is_ok() {}
     notify::stopping();
     tracing::info!(?deadline, "draining: no new connections; those that live may finish");
     let deadline = Instant::now() + deadline;

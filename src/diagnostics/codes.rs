@@ -1,4 +1,4 @@
-//! The table of diagnostic codes. E1xx, W1xx and I1xx are Thalweg's own; a code keeps its meaning
+//! The table of diagnostic codes. 1xx and 2xx (what is met while it is operated) are Thalweg's own; a code keeps its meaning
 //! for ever, and the number of one that is gone is not given again.
 
 use super::Code;
@@ -290,6 +290,23 @@ codes! {
          soon or has expired, two serve the same name, or a pair in a directory is broken and was \
          left out (a running proxy keeps the pair it had)."
         "thalweg check -c config.json shows which certificate serves which name"
+    BAD_STATE_DIR "E200" Error "the state directory cannot be used"
+        "The directory that `stateDir` names cannot be read or written by this user, or another \
+         process uses it. Two processes that change the same services would lose each other's \
+         changes, so each needs a directory of its own."
+        "\"stateDir\": \"/var/lib/thalweg\"; chown thalweg /var/lib/thalweg"
+    BAD_STATE_FILE "E201" Error "a file of the state directory is not named for its service"
+        "The file of a service has the service's id as its name, with all but letters, digits, `-`, \
+         `_` and `.` percent-encoded. By any other name the admin API would not find it."
+        "The service `a/b` is in services/a%2Fb.json"
+    TWO_SOURCES "E202" Error "two sources declare the same service"
+        "A service that was created by the admin API has the id of one that a file or a provider \
+         declares, or two files do. Each service has one owner, who alone can change it."
+        "thalweg check -c FILE names both places: delete one of them, or give it another id."
+    TOO_MANY_STORED "E203" Error "too many services in the state directory"
+        "The state directory may hold 10,000 services. More are better declared in the main file, \
+         which is read in one piece."
+        "Move services from DIR/services/*.json to `services` of the main file."
     TLS_IN_TLS "W124" Warn "TLS inside of TLS"
         "The service passes TLS through, so what goes to the target is TLS already. With `tls` on the \
          target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \

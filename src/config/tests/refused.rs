@@ -232,7 +232,6 @@ fn one_fault_at_the_top() {
         (r#""admin": { "listen": "unix:" }"#, "E147", "admin.listen"),
         (r#""admin": { "listen": "0.0.0.0:9900" }"#, "E146", "admin.listen"),
         (r#""admin": { "listen": "127.0.0.1:9900", "tokenFile": "" }"#, "E106", "admin.tokenFile"),
-        (r#""stateDir": "state""#, "W140", "stateDir"),
         (r#""disablePortsWhitelist": true"#, "W140", "disablePortsWhitelist"),
         (r#""listeners": []"#, "E140", "listeners"),
         (r#""portsWhitelist": {}"#, "E140", "portsWhitelist"),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub(super) use axum::extract::rejection::QueryRejection as BadQuery;
 
-use super::View;
+use super::{Outcome, View};
 use crate::config::snapshot::since_1970;
 use crate::tls::store::Entry;
 
@@ -59,6 +59,8 @@ struct Summary {
     cores: usize,
     connections: u64,
     connections_max: u64,
+    /// null: there was none.
+    last_reload: Option<Outcome>,
 }
 
 pub(super) async fn status(State(view): State<Arc<View>>) -> Response {
@@ -77,6 +79,7 @@ pub(super) async fn status(State(view): State<Arc<View>>) -> Response {
         cores: view.process.counters.len(),
         connections: view.process.counters.iter().map(|core| core.live.get()).sum(),
         connections_max: view.process.connections_max.load(Ordering::Relaxed),
+        last_reload: (**view.last_reload.load()).clone(),
     })
     .into_response()
 }
