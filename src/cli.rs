@@ -6,6 +6,7 @@ pub mod connections;
 pub mod demo;
 pub mod explain;
 pub mod logging;
+pub mod route;
 pub mod schema;
 pub mod status;
 
@@ -62,6 +63,15 @@ pub enum Command {
         /// One JSON object on standard output.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what would become of a connection, and why: each rule tried, and the target. Makes none.
+    ///
+    /// With -c by a file, without it by the table of a running proxy. Exit code 0: routed, 3: refused,
+    /// 1: the file has errors, 2: wrong usage, 4: the proxy does not answer.
+    Route {
+        /// The connection.
+        #[command(flatten)]
+        arguments: route::Arguments,
     },
     /// Print the JSON Schema of the configuration.
     Schema,
@@ -134,6 +144,7 @@ impl Command {
                 logged(log_format, || run::run(&run::Options { config, drain_deadline }))
             }
             Self::Check { config, json } => check::run(&config, json),
+            Self::Route { arguments } => route::run(&arguments),
             Self::Schema => schema::run(),
             Self::Explain { code, list } => explain::run(code.as_deref(), list),
             Self::Status { admin, json } => status::run(&admin, json),

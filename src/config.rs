@@ -128,7 +128,8 @@ pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material,
         Tls::Enabled(termination) => Some(termination),
         Tls::Disabled | Tls::PassThrough => None,
     });
-    let upstreams = checked.services.iter().flat_map(Service::upstreams);
+    let of_events = checked.events.iter().flat_map(checked::Events::upstreams);
+    let upstreams = checked.services.iter().flat_map(Service::upstreams).chain(of_events);
     let (material, mut problems) =
         Material::load(&checked.certificates, terminations, upstreams, before);
     let networks = checked.services.iter().flat_map(Service::network_files);

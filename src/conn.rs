@@ -10,6 +10,7 @@
 pub mod account;
 pub mod admit;
 pub mod connect;
+pub mod dry;
 pub mod ending;
 pub mod listing;
 pub mod live;
@@ -118,6 +119,7 @@ async fn opened(
             return Err(ending);
         }
     };
+    account::open(core, live);
     let opened = opened.map(|opened| *opened).unwrap_or_default();
     if opened.session.is_none() && tls.is_none() {
         return Ok((socket, opened.prefix, None));

@@ -6,6 +6,7 @@ pub mod cores;
 pub mod discover;
 pub mod events;
 pub mod health;
+pub mod http;
 pub mod listeners;
 pub mod notify;
 pub mod plan;

@@ -10,7 +10,7 @@
 //!            ┌──────▼──────────────────────▼──────────────────────┴───────────────┐
 //!  accept ──▶│ data: N pinned threads, one event loop each, no lock, no wait      │──▶ targets
 //!            └──────────────────────────────────────┬─────────────────────────────┘
-//!                                          batches of event lines ──▶ writer thread
+//!                                          batches of event lines ──▶ dispatcher ──▶ outputs
 //! ```
 //!
 //! # The path of a connection
@@ -23,9 +23,9 @@
 //! | room | what |
 //! | --- | --- |
 //! | [`cli`] | one file per command |
-//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), health of targets ([`control::health`]), watched files ([`control::watch`]), events' writer, the admin API ([`control::admin`]), systemd |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), health of targets ([`control::health`]), watched files ([`control::watch`]), where events go ([`control::events`]), the admin API ([`control::admin`]), systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
-//! | [`conn`] | the path; what sources have and may have ([`conn::admit::sources`]), how fast bytes may go ([`conn::pace`]) |
+//! | [`conn`] | the path; what sources have and may have ([`conn::admit::sources`]), how fast bytes may go ([`conn::pace`]); the path without a connection ([`conn::dry`]) |
 //! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks) |

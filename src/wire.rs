@@ -3,6 +3,7 @@
 
 pub mod client_hello;
 pub mod http_host;
+pub mod json_line;
 pub mod name;
 pub mod postgres;
 pub mod proxy_header;

@@ -28,11 +28,12 @@ use tokio::sync::oneshot;
 use crate::accept::{self, Switch};
 use crate::config::limits;
 use crate::config::snapshot::{Listener, ServiceState, Snapshot, Target, TargetState};
-use crate::conn::account::{self, EventBatch, EventSink};
+use crate::conn::account;
 use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Step};
 use crate::conn::listing::{self, Page};
 use crate::conn::live::Live;
+use crate::control::events::{EventBatch, EventSink};
 use crate::io::pipe::PipePool;
 use crate::io::system;
 use crate::metrics::{Counters, PerCore};
@@ -319,7 +320,7 @@ impl Core {
         }
     }
 
-    /// Adds an event line for a connection that has ended.
+    /// Adds an event line for a connection.
     pub fn write_event(&self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.process.events.is_on() {
             let full = self.events.borrow_mut().add(write);
@@ -486,11 +487,15 @@ fn sweep(core: &Core, Round { at: from, mut waiting }: Round) -> Round {
     let slots = live.capacity().min(live.iter().next_back().map_or(0, |(key, _)| key + 1));
     let share = (slots / limits::SWEEP_TICKS).max(limits::SWEEP_MIN);
     let to = (from + share).min(slots);
+    let interval = core.process.events.interval();
     for slot in from..to {
         if let Some(live) = live.get(slot) {
             live.sweep(core.now.get());
             account::report(core, live);
             waiting += live.waiting();
+            if interval != 0 {
+                account::periodic(core, live, interval);
+            }
         }
     }
     if to < slots {

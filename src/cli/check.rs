@@ -16,8 +16,10 @@ use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
 use crate::tls::store::{Coverage, Entry, Store};
 
 mod admission;
+mod events;
 
 use admission::AccessRow;
+use events::EventsRow;
 
 /// Checks a file. Returns the exit code: 0 for a good one, 1 if it has errors.
 pub fn run(file: &Path, json: bool) -> u8 {
@@ -43,6 +45,8 @@ struct Report<'a> {
     errors: usize,
     warnings: usize,
     diagnostics: &'a [Diagnostic],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<EventsRow>,
     certificates: Vec<CertificateRow>,
     services: Vec<Row>,
 }
@@ -144,6 +148,7 @@ fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<(
         errors: count(loaded, Severity::Error),
         warnings: count(loaded, Severity::Warn),
         diagnostics: &loaded.diagnostics,
+        events: events(loaded),
         certificates: certificates(loaded),
         services: rows(loaded),
     };
@@ -167,6 +172,11 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     };
     let services = plural(checked.services.len(), "service");
     writeln!(out, "{file}: good, {services}, {warnings}")?;
+    if let Some(row) = events(loaded) {
+        for output in &row.outputs {
+            writeln!(out, "  events to {}: {}", visible(output), row.words())?;
+        }
+    }
     for row in certificates(loaded) {
         let (file, names) = (visible(&row.file), visible(&row.names.join(", ")));
         writeln!(out, "  certificate {file}: {names}; until {}", row.not_after)?;
@@ -256,6 +266,11 @@ fn count(loaded: &Loaded, severity: Severity) -> usize {
 
 fn plural(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// Where events go.
+fn events(loaded: &Loaded) -> Option<EventsRow> {
+    loaded.checked.as_ref()?.events.as_ref().map(EventsRow::new)
 }
 
 /// The certificates, in the order in which they are looked at.
@@ -563,6 +578,29 @@ mod tests {
             "accept": "Require", "trusted": ["10.0.0.0/8", "::1/128"], "tlvs": ["Authority", "Ssl"]
         });
         assert_eq!(machine["services"][0]["proxyProtocol"], expected);
+    }
+
+    #[test]
+    fn where_events_go_is_shown() {
+        let (human, machine) = output(
+            r#"{ "services": [ { "id": "a", "port": 7000, "rules": [ { "targets": [ { "host": "db" } ] } ] } ],
+                "events": { "file": "e", "records": [ "close", "periodic" ], "service": "id",
+                  "outputs": [ { "stdout": true }, { "file": "r", "maxSize": "1MiB", "keep": 2 },
+                               { "http": "https://c/e", "tokenFile": "t" } ] } }"#,
+        );
+        let how = "close, periodic every 1m; services by id";
+        for line in [
+            format!("  events to file /e: {how}\n"),
+            format!("  events to stdout: {how}\n"),
+            format!("  events to file /r (1MiB each, 2 kept): {how}\n"),
+            format!(
+                "  events to http https://c/e (up to 1000 at a time, after 1s, with a token): {how}\n"
+            ),
+        ] {
+            assert!(human.contains(&line), "{human}");
+        }
+        assert_eq!(machine["events"]["records"], serde_json::json!(["close", "periodic"]));
+        assert_eq!(machine["events"]["interval"], "1m");
     }
 
     #[test]

@@ -63,6 +63,11 @@ enum Place {
 }
 
 impl Admin {
+    /// At this place, which no configuration tells.
+    pub fn at(url: Option<String>, token_file: Option<PathBuf>) -> Self {
+        Self { url, token_file, config: None }
+    }
+
     /// Sends one request and returns the JSON of its answer.
     ///
     /// # Errors

@@ -53,7 +53,7 @@ impl Filter {
 }
 
 /// Percent-encoded (RFC 3986 §2.1): all but unreserved characters.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             char::from(byte).to_string()

@@ -15,10 +15,12 @@ use crate::diagnostics::{
     BAD_CERTIFICATES, BAD_ID, BAD_VALUE, Code, DUPLICATE_ID, Diagnostic, MISSING_KEY, NO_SERVICES,
     visible,
 };
+use crate::wire::json_line;
 
 mod access;
 mod admin;
 mod discovery;
+mod events;
 mod health;
 mod listen;
 mod port;
@@ -33,7 +35,7 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let mut findings = Findings { tree: &decoded.tree, broken: &decoded.broken, found };
     let document = &decoded.document;
     let workers = workers(&document.workers, &mut findings);
-    let events = events(document.events.as_ref(), dir, &mut findings);
+    let events = events::events(document.events.as_ref(), dir, &mut findings);
     let certificates = certificates(document.certificates.as_deref(), dir, &mut findings);
     let resolver = discovery::resolver(&document.resolver, &mut findings);
     ids(&document.services, &mut findings);
@@ -129,17 +131,6 @@ fn workers(workers: &document::Workers, findings: &mut Findings<'_>) -> checked:
         IoUring::Prefer => checked::IoUring::Prefer,
     };
     checked::Workers { cores, pin: workers.pin, io_uring }
-}
-
-/// Checks `events`.
-fn events(
-    events: Option<&document::Events>,
-    dir: &Path,
-    findings: &mut Findings<'_>,
-) -> Option<checked::Events> {
-    let events = events?;
-    let outer = Place::Root.key("events");
-    Some(checked::Events { file: file(&events.file, dir, &outer.key("file"), findings) })
 }
 
 /// The absolute path of a file.
@@ -300,7 +291,7 @@ fn services(
         else {
             continue;
         };
-        service.spec.document = Arc::from(source.as_str());
+        service.spec.document = Arc::from(&*json_line::one_line(source));
         compiled.push(service);
     }
     port::check(&compiled, findings);

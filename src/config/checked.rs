@@ -17,8 +17,10 @@ use super::found::Source;
 use super::networks::Networks;
 use super::pattern::Pattern;
 
+pub mod events;
 pub mod health;
 
+pub use self::events::Events;
 use self::health::{HealthCheck, TargetCheck};
 
 /// A whole configuration file that passed.
@@ -26,7 +28,7 @@ use self::health::{HealthCheck, TargetCheck};
 pub struct Checked {
     /// How the cores are made. Fixed at start: a reload that changes it is told so and keeps the old.
     pub workers: Workers,
-    /// Where the events of ended connections go; `None` writes none.
+    /// Where the events of connections go; `None` writes none.
     pub events: Option<Events>,
     /// `admin`.
     pub admin: Option<Admin>,
@@ -103,13 +105,6 @@ pub enum IoUring {
     Require,
     /// Use epoll, with a warning, where `io_uring` is missing.
     Prefer,
-}
-
-/// `events`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Events {
-    /// Absolute path of the NDJSON file; appended to.
-    pub file: PathBuf,
 }
 
 /// One service: a listening address, and where its connections go.

@@ -13,9 +13,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod events;
 mod health;
 mod proxy;
 
+pub use self::events::{EventOutput, Events, Record, ServiceDetail};
 pub use self::health::{Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive};
 pub use self::sources::{Discovery, Resolver};
 pub use super::size::Size;
@@ -36,7 +38,7 @@ pub struct Document {
     pub schema: Option<String>,
     /// The data-plane threads. Fixed at start: a reload does not change them.
     pub workers: Workers,
-    /// Where the events of ended connections go. Without it none are written.
+    /// Where the events of connections go. Without it none are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
     /// Where the admin API answers. Without it there is none.
@@ -107,14 +109,6 @@ pub enum IoUring {
     Require,
     /// Use epoll, with a warning.
     Prefer,
-}
-
-/// Where the events of ended connections go.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Events {
-    /// A file that gets one JSON line per connection, at its end. Appended to; SIGUSR1 reopens it.
-    pub file: PathBuf,
 }
 
 /// The admin API: targets and their health, live connections, certificates, metrics.

@@ -330,6 +330,50 @@ pub const CUT_GRACE: Duration = Duration::from_secs(2);
 pub const EVENT_BATCH_BYTES: usize = 64 << 10;
 /// Batches waiting for the writer, over all cores; beyond it batches are dropped and counted.
 pub const EVENT_BATCHES_MAX: usize = 128;
+/// Bytes of events that wait for one output, what it is writing not among them; beyond it events are
+/// dropped and counted. 8 MiB are some seconds of the most that a machine has, and an hour of a quiet
+/// one.
+pub const EVENT_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Most outputs: each has a thread, or a connection.
+pub const EVENT_OUTPUTS_MAX: usize = 16;
+/// How long the events that are queued at the end of the process, or of an output that a reload
+/// removes, may take to be written.
+pub const EVENT_FLUSH_AT_END: Duration = Duration::from_secs(2);
+/// Between two looks whether the file was renamed or removed; made only when there is an event.
+pub const EVENT_FILE_LOOK: Duration = Duration::from_secs(1);
+/// After an output has failed it is tried again after this time …
+pub const EVENT_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// … each time twice as long, up to this for what is on this machine …
+pub const EVENT_RETRY_HERE_MAX: Duration = Duration::from_secs(1);
+/// … and up to this for what is on the network.
+pub const EVENT_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a Unix datagram waits for a receiver whose queue is full before that counts as a failure.
+pub const EVENT_DATAGRAM_WAIT: Duration = Duration::from_millis(500);
+/// For one POST of events in all: connect, TLS, sending, and the answer.
+pub const EVENT_POST: Duration = Duration::from_secs(10);
+/// Largest body of a POST of events, in bytes, unless one event alone is larger.
+pub const EVENT_POST_BYTES_MAX: usize = 1 << 20;
+/// What is read of the answer to a POST of events, in bytes: it is thrown away, but a connection can
+/// only be used again behind it.
+pub const EVENT_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// `events.outputs[].batch`.
+pub const EVENT_BATCH_DEFAULT: u32 = 1000;
+/// See [`EVENT_BATCH_DEFAULT`].
+pub const EVENT_BATCH_MAX: u32 = 10_000;
+/// `events.outputs[].flush`.
+pub const EVENT_FLUSH_DEFAULT: Duration = Duration::from_secs(1);
+/// Longest `flush`: what waits is lost if the process is killed.
+pub const EVENT_FLUSH_MAX: Duration = Duration::from_secs(60);
+/// `events.outputs[].keep`.
+pub const EVENT_KEEP_DEFAULT: u32 = 5;
+/// Most files that are kept: each rotation renames all of them.
+pub const EVENT_FILES_MAX: u32 = 100;
+/// Least `maxSize`, in bytes: a batch of a core fits.
+pub const EVENT_FILE_BYTES_LEAST: u64 = 64 << 10;
+/// `events.interval`.
+pub const EVENT_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+/// Least `events.interval`: every connection is looked at once in this time.
+pub const EVENT_INTERVAL_LEAST: Duration = Duration::from_secs(1);
 /// Log lines waiting for the sink; beyond it lines are dropped and counted.
 pub const LOG_LINES_MAX: usize = 16 << 10;
 

@@ -35,6 +35,7 @@ use crate::metrics::{Freshness, PerCore, ServiceCounts};
 use crate::tls::material::{self, Material};
 use crate::tls::problem::Problem;
 use crate::tls::store::Store;
+use crate::wire::json_line;
 
 mod queue;
 mod state;
@@ -279,8 +280,8 @@ pub struct Ticks {
 /// Serialised JSON that every event of a service shares.
 #[derive(Debug)]
 pub struct EventParts {
-    /// From `@serviceId` to `service`.
-    pub tail: String,
+    /// From `@serviceId` up to the value of `service`.
+    pub names: String,
 }
 
 /// State of a service that a reload keeps, by the service's id.
@@ -780,7 +781,7 @@ fn label(target: &checked::Target, port: u16) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    json_line::one_line(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 impl Ticks {
@@ -818,11 +819,10 @@ impl EventParts {
     fn of(spec: &checked::Service) -> Self {
         let name = if spec.name.is_empty() { &spec.id } else { &spec.name };
         Self {
-            tail: format!(
-                r#","@serviceId":{},"@service":{},"service":{}"#,
+            names: format!(
+                r#","@serviceId":{},"@service":{},"service":"#,
                 quoted(&spec.id),
                 quoted(name),
-                spec.document,
             ),
         }
     }

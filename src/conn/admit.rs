@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::config::checked;
 use crate::config::networks::{NetworkFiles, Networks};
@@ -132,6 +133,31 @@ impl Admission {
             return Err(cause);
         }
         Ok(())
+    }
+
+    /// What [`Admission::take`] would say of a client from here, now; nothing is taken.
+    ///
+    /// # Errors
+    /// As [`service`].
+    pub fn look(&self, state: &ServiceState, ip: IpAddr, now: Instant) -> Result<(), Cause> {
+        if self.access.as_ref().is_some_and(|access| !access.admits(Some(ip))) {
+            return Err(Cause::Denied);
+        }
+        let most = self.connections.map_or(u32::MAX, NonZeroU32::get);
+        if state.live.load(Ordering::Relaxed) >= most {
+            return Err(Cause::Limit);
+        }
+        match (self.of_source.as_ref(), state.sources.get()) {
+            (Some(of), Some(sources)) => {
+                of.source(Some(ip)).map_or(Ok(()), |source| sources.look(source, &of.limits, now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a list of who may connect.
+    pub fn has_access(&self) -> bool {
+        self.access.is_some()
     }
 
     /// Gives back what [`Admission::take`] took.

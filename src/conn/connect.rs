@@ -52,7 +52,7 @@ pub async fn first_that_answers(
     let mut tried = Tried::default();
     for attempt in 0..tries {
         let choice = match ending {
-            None => choose_first(pool, live),
+            None => pick::choose_first(pool, live.source()),
             Some(_) => pick::choose(pool, live.source(), &tried),
         };
         let index = match choice {
@@ -149,15 +149,6 @@ fn judge(core: &Core, target: &Target, cause: Option<Cause>) {
         Some(_) if target.state.connect_failed(failures.get().into()) => core.fails(target),
         Some(_) => {}
     }
-}
-
-/// The choice of one that has tried no target: those who wait for room go first.
-fn choose_first(pool: &Pool, live: &Live) -> Choice {
-    let ahead = pool.queue.len();
-    if ahead > 0 && !pick::has_room_for(pool, ahead) {
-        return Choice::Full;
-    }
-    pick::choose(pool, live.source(), &Tried::default())
 }
 
 /// Whether the client has said anything that a target is to hear.
@@ -439,7 +430,7 @@ fn cause_of(error: &io::Error) -> Cause {
 }
 
 /// Whose fault a failed attempt is.
-fn failed(cause: Cause) -> Ending {
+pub fn failed(cause: Cause) -> Ending {
     let side = match cause {
         Cause::Refused
         | Cause::Timeout

@@ -77,6 +77,8 @@ pub struct Seen {
     pub told: Option<Box<Header>>,
     /// The detail of what went wrong.
     pub note: Option<Box<str>>,
+    /// The tick from which on its next periodic event is due; 0: that is not known yet.
+    report_due: u32,
     /// Services that were removed before it was known whether it belongs to them, and until which
     /// tick it may live if so.
     removed: Vec<(Arc<ServiceState>, u32)>,
@@ -266,6 +268,23 @@ impl Live {
         {
             self.see(|seen| seen.removed.push((Arc::clone(state), tick)));
         }
+    }
+
+    /// Whether its periodic event is due; if so, the next one is in `interval` ticks. The first one comes
+    /// after half of it to all of it, so that those of many connections do not come at once.
+    pub fn report_is_due(&self, core: &Core, interval: u32) -> bool {
+        let now = core.now.get();
+        let due = self.seen.borrow().as_ref().map_or(0, |seen| seen.report_due);
+        // A reload may have made the interval shorter.
+        if due != 0 && now < due && due - now <= interval {
+            return false;
+        }
+        let earlier = spread(core, self.sequence) % (u64::from(interval / 2) + 1);
+        let first = interval - u32::try_from(earlier).unwrap_or(0);
+        let is_due = due != 0 && now >= due;
+        let next = now.saturating_add(if is_due { interval } else { first.max(1) });
+        self.see(|seen| seen.report_due = next);
+        is_due
     }
 
     /// Resets the target's socket, for a task that can no longer do it in order.

@@ -24,7 +24,6 @@ use crate::tls::handshake::{self, Established, Facts, Failure};
 use crate::tls::identity::Identity;
 use crate::tls::session::Session;
 use crate::tls::store::Coverage;
-use crate::wire::client_hello::Hello;
 use crate::wire::postgres;
 use crate::wire::proxy_header::{self, Ssl};
 use crate::worker::Core;
@@ -49,9 +48,7 @@ pub struct Opened {
 /// # Errors
 /// No rule takes the client's address.
 pub fn at_once(core: &Core, live: &Live) -> Result<(), Ending> {
-    let asked = Asked { name: None, alpn: &[], source: live.source() };
-    let choice = route::route(&live.listener, &asked)
-        .map_err(|_| Ending::us(Step::Route, Cause::NoMatch))?;
+    let choice = route::unread(&live.listener, live.source())?;
     live.routed(core, choice.service, choice.pool);
     Ok(())
 }
@@ -70,49 +67,32 @@ pub async fn open(
     let Peeked { bytes, first, postgres } =
         peek(core, live, client, listener.needs, listener.hello, received).await?;
     let refuse = |step, cause| refuse(live, client, step, cause, postgres);
+    match &first {
+        First::Hello(hello) => live.see(|seen| {
+            seen.name.clone_from(&hello.server_name);
+            seen.alpn = hello.alpn.first().cloned();
+        }),
+        First::Head(name) => live.see(|seen| seen.name.clone_from(name)),
+        First::Other(_) => {}
+    }
+    let choice = match route::of_first(listener, &first, live.source()) {
+        Ok(choice) => choice,
+        Err((step, cause)) => return Err(refuse(step, cause).await),
+    };
     let hello = match first {
         First::Hello(hello) => hello,
-        First::Head(name) => {
-            live.see(|seen| seen.name.clone_from(&name));
-            let asked = Asked { name: name.as_deref(), alpn: &[], source: live.source() };
-            return match route::route(listener, &asked) {
-                Ok(choice) => plain(core, live, client, choice, bytes, Tongue::Http).await,
-                Err(cause) => Err(refuse(Step::Route, cause).await),
-            };
-        }
-        First::Other(cause) => {
-            let choice = match cause {
-                Cause::Silent => route::fallback(listener, |to| to.silent),
-                Cause::NotRecognised | Cause::PlainHttp | Cause::Plain => {
-                    route::fallback(listener, |to| to.not_recognised)
-                }
-                _ => None,
-            };
-            return match choice {
-                Some(choice) => plain(core, live, client, choice, bytes, Tongue::Other).await,
-                None => Err(refuse(Step::Hello, cause).await),
-            };
-        }
+        First::Head(_) => return plain(core, live, client, choice, bytes, Tongue::Http).await,
+        First::Other(_) => return plain(core, live, client, choice, bytes, Tongue::Other).await,
     };
-    live.see(|seen| {
-        seen.name.clone_from(&hello.server_name);
-        seen.alpn = hello.alpn.first().cloned();
-    });
     let asked =
         Asked { name: hello.server_name.as_deref(), alpn: &hello.alpn, source: live.source() };
-    let choice = match route::route(listener, &asked) {
-        Ok(choice) => choice,
-        Err(cause) => return Err(refuse(Step::Route, cause).await),
-    };
     live.routed(core, choice.service, choice.pool);
     admitted(core, live, client, Tongue::Tls).await?;
     let service = live.service();
     let Some(tls) = &service.tls else {
         return Ok(Opened { prefix: bytes.into(), postgres, ..Opened::default() });
     };
-    if matches!(&service.spec.tls, Tls::Enabled(termination) if termination.strict)
-        && !has_certificate(tls, asked.name)
-    {
+    if lacks_certificate(service, asked.name) {
         return Err(refuse(Step::Handshake, Cause::NoCertificate).await);
     }
     // It could have a later version with us: somebody in between spoilt its first attempt (RFC 7507).
@@ -121,7 +101,7 @@ pub async fn open(
         farewell(client, &alert(ALERT_INAPPROPRIATE_FALLBACK)).await;
         return Err(client_ending(Cause::Tls));
     }
-    terminate(core, live, client, service, config_for(tls, &hello, choice.pool), bytes, &asked)
+    terminate(core, live, client, service, config_for(tls, &hello.alpn, choice.pool), bytes, &asked)
         .await
         .map(|opened| Opened { postgres, ..opened })
 }
@@ -148,15 +128,20 @@ async fn admitted(core: &Core, live: &Live, client: &Sock, tongue: Tongue) -> Re
     }
 }
 
-fn has_certificate(tls: &ServerTls, name: Option<&str>) -> bool {
-    name.is_some_and(|name| matches!(tls.store.covers(name), Coverage::Exact | Coverage::Wildcard))
+/// Whether the service refuses a name for which it has no certificate.
+pub fn lacks_certificate(service: &Service, name: Option<&str>) -> bool {
+    let Some(tls) = &service.tls else { return false };
+    let covers = |name| matches!(tls.store.covers(name), Coverage::Exact | Coverage::Wildcard);
+    matches!(&service.spec.tls, Tls::Enabled(termination) if termination.strict)
+        && !name.is_some_and(covers)
 }
 
-fn config_for(tls: &ServerTls, hello: &Hello, rule: u32) -> Arc<ServerConfig> {
+/// How the handshake is made with a client that offers these protocols and was taken by this rule.
+pub fn config_for(tls: &ServerTls, alpn: &[Box<[u8]>], rule: u32) -> Arc<ServerConfig> {
     if let Some(config) = tls.of_rules.get(&rule) {
         return Arc::clone(config);
     }
-    let only_postgres = matches!(hello.alpn.as_slice(), [one] if **one == *b"postgresql");
+    let only_postgres = matches!(alpn, [one] if **one == *b"postgresql");
     let config = tls.postgres.as_ref().filter(|_| only_postgres).unwrap_or(&tls.config);
     Arc::clone(config)
 }

@@ -52,20 +52,90 @@ pub enum Choice {
     None,
 }
 
+/// What a choice does to what connections share.
+trait Effect {
+    /// The number of the next turn.
+    fn turn(&self, pool: &Pool) -> usize;
+    /// The number of the next turn that is passed on.
+    fn pass_on(&self, pool: &Pool) -> usize;
+    /// Takes a connection of the target, unless it has all it may have.
+    fn take(&self, target: &Target) -> bool;
+}
+
+/// The choice of a connection.
+struct Takes;
+
+impl Effect for Takes {
+    fn turn(&self, pool: &Pool) -> usize {
+        pool.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn pass_on(&self, pool: &Pool) -> usize {
+        pool.passed_on.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn take(&self, target: &Target) -> bool {
+        target.take()
+    }
+}
+
+/// The same choice, with nothing changed by it: the turns that it would have used.
+#[derive(Default)]
+struct Looks {
+    turns: Cell<usize>,
+    passed_on: Cell<usize>,
+}
+
+impl Effect for Looks {
+    fn turn(&self, pool: &Pool) -> usize {
+        let used = self.turns.replace(self.turns.get() + 1);
+        pool.next.load(Ordering::Relaxed).wrapping_add(used)
+    }
+
+    fn pass_on(&self, pool: &Pool) -> usize {
+        let used = self.passed_on.replace(self.passed_on.get() + 1);
+        pool.passed_on.load(Ordering::Relaxed).wrapping_add(used)
+    }
+
+    fn take(&self, target: &Target) -> bool {
+        target.has_room()
+    }
+}
+
 /// Chooses a target for a client, and takes one of the target's connections: give it back with
 /// [`Target::release`].
 pub fn choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
+    choose_by(&Takes, pool, source, tried)
+}
+
+/// As [`choose`], for one that has tried no target: those who wait for room go first.
+pub fn choose_first(pool: &Pool, source: Option<IpAddr>) -> Choice {
+    if must_wait(pool) { Choice::Full } else { choose(pool, source, &Tried::default()) }
+}
+
+/// What [`choose_first`] or, after some were tried, [`choose`] would choose now; takes nothing.
+pub fn would_choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
+    let waits = tried.len == 0 && must_wait(pool);
+    if waits { Choice::Full } else { choose_by(&Looks::default(), pool, source, tried) }
+}
+
+fn must_wait(pool: &Pool) -> bool {
+    let ahead = pool.queue.len();
+    ahead > 0 && !has_room_for(pool, ahead)
+}
+
+fn choose_by(by: &impl Effect, pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
     let panics = is_panicking(pool);
-    if let Some(index) = in_turn(pool, tried, panics) {
+    if let Some(index) = in_turn(by, pool, tried, panics) {
         return Choice::Target(index);
     }
     let full = Cell::new(false);
     // Somebody may take the last connection of a target between the look and the take.
     for _ in 0..limits::CHOICES_MAX {
         let among = |backup| Among { pool, tried, panics, backup, full: &full };
-        let chosen = pick(&among(false), source).or_else(|| pick(&among(true), source));
+        let chosen = pick(by, &among(false), source).or_else(|| pick(by, &among(true), source));
         let Some(index) = chosen else { break };
-        if pool.targets.get(index).is_some_and(Target::take) {
+        if pool.targets.get(index).is_some_and(|target| by.take(target)) {
             return Choice::Target(index);
         }
         full.set(true);
@@ -148,7 +218,7 @@ fn share(target: &Target, panics: bool) -> u64 {
 }
 
 /// The target whose turn it is, if it can take it.
-fn in_turn(pool: &Pool, tried: &Tried, panics: bool) -> Option<usize> {
+fn in_turn(by: &impl Effect, pool: &Pool, tried: &Tried, panics: bool) -> Option<usize> {
     if !matches!(pool.balancing, Balancing::RoundRobin | Balancing::WeightedRoundRobin) {
         return None;
     }
@@ -157,7 +227,7 @@ fn in_turn(pool: &Pool, tried: &Tried, panics: bool) -> Option<usize> {
         0 => return None,
         // Nobody else could.
         1 => 0,
-        _ => pool.next.fetch_add(1, Ordering::Relaxed),
+        _ => by.turn(pool),
     };
     let index = usize::from(*schedule.get(turn.checked_rem(schedule.len())?)?);
     let target = pool.targets.get(index)?;
@@ -169,19 +239,19 @@ fn in_turn(pool: &Pool, tried: &Tried, panics: bool) -> Option<usize> {
     // One that starts slowly passes the turns of some rounds on.
     let takes =
         share == full || (share > 0 && golden(turn.checked_div(schedule.len())?, full) < share);
-    (takes && target.take()).then_some(index)
+    (takes && by.take(target)).then_some(index)
 }
 
 /// The best of the targets that may be.
-fn pick(among: &Among<'_>, source: Option<IpAddr>) -> Option<usize> {
+fn pick(by: &impl Effect, among: &Among<'_>, source: Option<IpAddr>) -> Option<usize> {
     let pool = among.pool;
     if pool.targets.len() == 1 {
         return among.able().next().map(|(index, ..)| index);
     }
-    let next = || pool.next.fetch_add(1, Ordering::Relaxed);
+    let next = || by.turn(pool);
     match pool.balancing {
         Balancing::First => among.able().next().map(|(index, ..)| index),
-        Balancing::RoundRobin | Balancing::WeightedRoundRobin => passed_on(among),
+        Balancing::RoundRobin | Balancing::WeightedRoundRobin => passed_on(by, among),
         // Equal ones in turn, so that an idle pool does not send all to its first.
         Balancing::LeastConnections => {
             let loads = || among.able().map(|it| (it.0, load(&it)));
@@ -230,7 +300,7 @@ impl Load {
 
 /// A turn that came to a target which could not take it goes to all others by their shares, not to
 /// the one behind it.
-fn passed_on(among: &Among<'_>) -> Option<usize> {
+fn passed_on(by: &impl Effect, among: &Among<'_>) -> Option<usize> {
     let all_alike = among.pool.balancing == Balancing::RoundRobin;
     let weigh = |target: &Target, share: u64| match all_alike {
         true => share / u64::from(target.weight.max(1)),
@@ -240,7 +310,7 @@ fn passed_on(among: &Among<'_>) -> Option<usize> {
     if total == 0 {
         return None;
     }
-    let mut at = golden(among.pool.passed_on.fetch_add(1, Ordering::Relaxed), total);
+    let mut at = golden(by.pass_on(among.pool), total);
     let mut last = None;
     for (index, target, share) in among.able() {
         let share = weigh(target, share);

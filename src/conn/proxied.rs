@@ -8,12 +8,12 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 
 use crate::config::checked::{self, AcceptHeader, SendHeader};
 use crate::config::limits;
-use crate::config::snapshot::Target;
+use crate::config::snapshot::{Listener, Target};
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::open::Opened;
@@ -32,8 +32,19 @@ use crate::worker::Core;
 /// # Errors
 /// [`Cause::Untrusted`] where one is required. Nothing has been read.
 pub fn expected(live: &Live) -> Result<Option<&AcceptHeader>, Ending> {
-    let Some(accept) = &live.listener.first.spec.proxy.accept else { return Ok(None) };
-    if live.peer.get().is_some_and(|peer| accept.trusts(peer.ip())) {
+    expected_of(&live.listener, live.peer.get().map(|peer| peer.ip()))
+}
+
+/// As [`expected`], of who connects from this address.
+///
+/// # Errors
+/// As there.
+pub fn expected_of(
+    listener: &Listener,
+    peer: Option<IpAddr>,
+) -> Result<Option<&AcceptHeader>, Ending> {
+    let Some(accept) = &listener.first.spec.proxy.accept else { return Ok(None) };
+    if peer.is_some_and(|peer| accept.trusts(peer)) {
         return Ok(Some(accept));
     }
     if accept.required { Err(Ending::us(Step::Header, Cause::Untrusted)) } else { Ok(None) }

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 
 use crate::config::checked::{CertificateCondition, Rule};
 use crate::config::snapshot::{Fallbacks, Listener, RuleRef, Service};
-use crate::conn::ending::Cause;
+use crate::conn::ending::{Cause, Ending, Step};
+use crate::conn::peek::First;
 use crate::tls::identity::Identity;
 
 /// What is known of the client.
@@ -54,6 +55,43 @@ pub fn route(listener: &Listener, asked: &Asked<'_>) -> Result<Choice, Cause> {
     }
 }
 
+/// Chooses for a client that was read.
+///
+/// # Errors
+/// Why nothing takes it, and at which step that is found.
+pub fn of_first(
+    listener: &Listener,
+    first: &First,
+    source: Option<IpAddr>,
+) -> Result<Choice, (Step, Cause)> {
+    let asked = match first {
+        First::Hello(hello) => {
+            Asked { name: hello.server_name.as_deref(), alpn: &hello.alpn, source }
+        }
+        First::Head(name) => Asked { name: name.as_deref(), alpn: &[], source },
+        First::Other(cause) => {
+            let choice = match cause {
+                Cause::Silent => fallback(listener, |to| to.silent),
+                Cause::NotRecognised | Cause::PlainHttp | Cause::Plain => {
+                    fallback(listener, |to| to.not_recognised)
+                }
+                _ => None,
+            };
+            return choice.ok_or((Step::Hello, *cause));
+        }
+    };
+    route(listener, &asked).map_err(|cause| (Step::Route, cause))
+}
+
+/// Chooses for a client of which nothing was read.
+///
+/// # Errors
+/// No rule takes its address.
+pub fn unread(listener: &Listener, source: Option<IpAddr>) -> Result<Choice, Ending> {
+    let asked = Asked { name: None, alpn: &[], source };
+    route(listener, &asked).map_err(|_| Ending::us(Step::Route, Cause::NoMatch))
+}
+
 /// The fallback for a reason, of the first service that has one.
 pub fn fallback(listener: &Listener, of: impl Fn(&Fallbacks) -> Option<u32>) -> Option<Choice> {
     listener
@@ -95,12 +133,19 @@ pub fn settle(
 
 /// The conditions beside the name that are known before the handshake.
 fn meets(rule: &Rule, asked: &Asked<'_>) -> bool {
-    let source = || asked.source.is_some_and(|ip| rule.sources.iter().any(|net| net.contains(&ip)));
-    let alpn = || {
-        let offered = |wanted: &str| asked.alpn.iter().any(|have| **have == *wanted.as_bytes());
-        rule.alpn.iter().any(|wanted| offered(wanted))
-    };
-    (rule.sources.is_empty() || source()) && (rule.alpn.is_empty() || alpn())
+    meets_sources(rule, asked) && meets_alpn(rule, asked)
+}
+
+/// Whether the client comes from where the rule wants it to.
+pub fn meets_sources(rule: &Rule, asked: &Asked<'_>) -> bool {
+    rule.sources.is_empty()
+        || asked.source.is_some_and(|ip| rule.sources.iter().any(|net| net.contains(&ip)))
+}
+
+/// Whether the client offers a protocol that the rule is for.
+pub fn meets_alpn(rule: &Rule, asked: &Asked<'_>) -> bool {
+    let offered = |wanted: &str| asked.alpn.iter().any(|have| **have == *wanted.as_bytes());
+    rule.alpn.is_empty() || rule.alpn.iter().any(|wanted| offered(wanted))
 }
 
 fn is_met(condition: &CertificateCondition, identity: &Identity) -> bool {

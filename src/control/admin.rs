@@ -8,6 +8,7 @@
 //! | `/api/tcp/services` | the declared services; creating, reading, changing and deleting those of the API |
 //! | `/api/reload` | `POST` reads the configuration again |
 //! | `/api/plan` | what a reload would do |
+//! | `/api/tcp/route` | what would become of a connection; `?port=N` and more |
 //! | `/api/certificates` | the certificates of the store |
 //! | `/api/traffic` | what to compute rates from |
 //! | `/metrics` | the same and more for Prometheus |
@@ -53,6 +54,7 @@ mod connections;
 mod guard;
 mod metrics;
 mod reload;
+mod route;
 mod services;
 mod targets;
 mod traffic;
@@ -342,6 +344,7 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         .route("/api/tcp/targets", get(targets::targets))
         .route("/api/tcp/connections", get(connections::list))
         .route("/api/tcp/connections/{id}", delete(connections::kill))
+        .route("/api/tcp/route", get(route::route))
         .route("/api/certificates", get(answer::certificates))
         .route("/api/traffic", get(traffic::traffic))
         .route("/api/reload", post(reload::reload))

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::checked::{self, Discovery};
 use crate::config::found::{self, Found, FoundTarget, Query, Source};
 use crate::config::limits;
+use crate::control::http::EndpointTls;
 use crate::control::resolve::keep::{Bounds, Keeper, News, Outcome, Verdict, luck};
 use crate::control::resolve::lookup::Lookups;
 use crate::metrics::Freshness;
@@ -26,8 +27,6 @@ use crate::tls::problem::Problem;
 
 mod entries;
 mod fetch;
-
-use fetch::EndpointTls;
 
 /// Keeps lists current.
 #[derive(Debug)]

@@ -6,7 +6,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
@@ -20,7 +19,7 @@ use crate::config::{self, Loaded};
 use crate::control::admin::{self, Admin};
 use crate::control::cores::Cores;
 use crate::control::discover::Lists;
-use crate::control::events::{self, ToWriter};
+use crate::control::events;
 use crate::control::health::Health;
 use crate::control::listeners::{BindError, Listeners};
 use crate::control::plan::{Kind, Plan, Side};
@@ -110,8 +109,8 @@ pub enum Refusal {
     Faults(Vec<Diagnostic>),
     /// An address cannot be listened on.
     Bind(BindError),
-    /// The file of events cannot be opened.
-    Events(PathBuf, std::io::Error),
+    /// Events cannot be written as it is configured.
+    Events(events::Failure),
     /// A certificate, or a list of whom to trust, cannot be used.
     Material(Problem),
     /// The admin API cannot be served as it is configured.
@@ -128,9 +127,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the configuration has {} error(s)", errors.count())
             }
             Self::Bind(error) => error.fmt(f),
-            Self::Events(path, error) => {
-                write!(f, "cannot write events to {}: {error}", path.display())
-            }
+            Self::Events(failure) => failure.fmt(f),
             Self::Material(problem) => problem.fmt(f),
             Self::Admin(failure) => failure.fmt(f),
             Self::State(error) => error.fmt(f),
@@ -153,6 +150,12 @@ impl From<Problem> for Refusal {
 impl From<StateError> for Refusal {
     fn from(error: StateError) -> Self {
         Self::State(error)
+    }
+}
+
+impl From<events::Failure> for Refusal {
+    fn from(failure: events::Failure) -> Self {
+        Self::Events(failure)
     }
 }
 
@@ -463,9 +466,7 @@ impl Served {
         snapshot.prepare_counts(cores);
         let admin = self.admin.prepare(checked.admin.as_ref()).await?;
         let bound = self.listeners.bind(wanted.keys().copied(), cores).await?;
-        if let Some(to) = &checked.events {
-            events::open(&to.file).map_err(|error| Refusal::Events(to.file.clone(), error))?;
-        }
+        let events = events::prepare(checked.events.as_ref(), &material.0)?;
         let before: HashSet<SocketAddr> = self.listeners.addresses().into_iter().collect();
         bound.listen()?;
         if let Some(pending) = pending {
@@ -485,9 +486,7 @@ impl Served {
         self.resolver.first(new, limit).await;
         self.resolver.follow(self.kept.names());
         self.health.follow(&snapshot);
-        let path = checked.events.as_ref().map(|to| to.file.clone());
-        self.process.events.on.store(path.is_some(), Ordering::Relaxed);
-        self.process.events.tell(ToWriter::Use(path));
+        events::serve(&self.process.events, events, self.resolver.lookups());
         let old = self.process.snapshot.swap(Arc::new(snapshot));
         for addr in &added {
             listen(*addr, &self.listeners);
@@ -552,7 +551,7 @@ impl Served {
 
     /// Opens the files anew that may have been rotated.
     pub fn reopen_files(&self) {
-        self.process.events.tell(ToWriter::Reopen);
+        self.process.events.reopen();
     }
 }
 

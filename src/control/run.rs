@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -14,12 +14,11 @@ use crate::config::checked::Checked;
 use crate::config::limits;
 use crate::config::snapshot::{Snapshot, TargetState};
 use crate::config::{self, Loaded};
-use crate::conn::account::EventSink;
 use crate::conn::ending::Cause;
 use crate::control::admin::{Admin, Question, View};
 use crate::control::cores::{self, Cores};
 use crate::control::discover::Lists;
-use crate::control::events::{self, ToWriter};
+use crate::control::events;
 use crate::control::health::Health;
 use crate::control::notify;
 use crate::control::reload::{self, Aides, Served};
@@ -83,14 +82,14 @@ async fn control(
         tracing::warn!(%error, "io_uring cannot be used: running on epoll, with more CPU per byte");
     }
     let cpus = cores::choose(&checked.workers)?;
-    let (queue, writer) = events::start().map_err(|error| format!("events: {error}"))?;
+    let (events, writer) = events::start().map_err(|error| format!("events: {error}"))?;
     let budget = Budget::new(cpus.len(), checked.services.len())?;
     let process = Arc::new(Process {
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
         counters: cpus.iter().map(|_| Arc::new(Counters::default())).collect(),
         connections_max: AtomicU64::new(budget.connections),
         pipes_per_core: budget.pipes_per_core,
-        events: EventSink { on: AtomicBool::new(false), queue },
+        events,
         boot: std::process::id() ^ started_at(),
         fault: Fault::from_environment(),
     });
@@ -122,6 +121,7 @@ async fn control(
     );
     // Nobody may be reading: that is no reason to end.
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
+    process.events.release();
     notify::ready(&served.status());
     let mut heard = Heard { signals, inbox, files, found, downs, questions, requests };
     let result = serve(&mut heard, &mut served, &mut cores).await;
@@ -129,10 +129,12 @@ async fn control(
         drain(options.drain_deadline, &mut heard, &mut served, &mut cores).await?;
         summarise(&process);
     }
-    if process.events.tell(ToWriter::End) {
-        let written = tokio::task::spawn_blocking(move || writer.join());
-        let _ = tokio::time::timeout(limits::CUT_GRACE, written).await;
-    }
+    let ending = Arc::clone(&process);
+    let written = tokio::task::spawn_blocking(move || {
+        ending.events.end();
+        writer.join()
+    });
+    let _ = tokio::time::timeout(limits::EVENT_FLUSH_AT_END * 2, written).await;
     result
 }
 

@@ -65,7 +65,7 @@ codes! {
         "{ \"tls\": \"Enable\" }   becomes   { \"tls\": \"Enabled\" }"
     MISSING_KEY "E104" Error "missing key"
         "The object lacks a key that has no default. A service needs `id` and `port`, a target needs \
-         `host`, `events` needs `file`, `discovery` needs `url`, and `sni.forwardIfNoMatch` needs \
+         `host`, `events` needs `file` or `outputs`, `discovery` needs `url`, and `sni.forwardIfNoMatch` needs \
          `sni.forwardsTo`."
         "{ \"id\": \"pg\", \"port\": 5432, \"rules\": [ { \"targets\": [ { \"host\": \"db.internal\", \"port\": 5432 } ] } ] }"
     DUPLICATE_KEY "E105" Error "duplicate key"
@@ -249,6 +249,16 @@ codes! {
          not be one that nothing at all is enough for."
         "\"PING\\r\\n\", \"Hex(00 00 00 08 04 d2 16 2f)\", \"Regex(role:(master|primary))\""
 
+    // ---- events -------------------------------------------------------------------------------
+    BAD_EVENT_OUTPUT "E220" Error "an output of events that is not one place"
+        "Each entry of `events.outputs` is one of `file`, `stdout`, `unixDatagram` and `http`, with a \
+         value that can be used, and no place is in the list twice: it would get every event twice."
+        "\"outputs\": [ { \"file\": \"events.ndjson\" }, { \"http\": \"https://collector.internal/events\" } ]"
+    EVENT_KEY_IDLE "E221" Error "a key of another kind of output"
+        "`maxSize` and `keep` are about files, `tokenFile`, `caFile`, `batch` and `flush` about http; \
+         `keep` needs `maxSize`, `caFile` needs https. Elsewhere they would have no effect."
+        "{ \"file\": \"events.ndjson\", \"maxSize\": \"100MiB\", \"keep\": 5 }"
+
     // ---- warnings and remarks -----------------------------------------------------------------
     NOBODY_ALLOWED "W190" Warn "nobody may connect"
         "`access` refuses every client: its `default` is Deny, written or because there is an `allow`, and \
@@ -312,6 +322,10 @@ codes! {
          target the proxy puts a TLS connection of its own around it. A target that speaks TLS with \
          the clients does not understand that; another proxy that ends TLS might."
         "Remove `tls` from the target: PassThrough is end-to-end encrypted without it."
+    EVENT_TOKEN_IN_CLEAR "W220" Warn "a token that goes over the network in clear"
+        "The events are POSTed over http to another machine, with a token: whoever is in between can \
+         read both."
+        "{ \"http\": \"https://collector.internal/events\", \"tokenFile\": \"collector.token\" }"
     SECRET_HEADER "W170" Warn "a secret that would be in every event"
         "The events of a service have its document as it was written, the headers of `discovery` \
          too. By its name this one is a secret."

@@ -147,8 +147,10 @@ fn workers_and_events() {
     assert_eq!(checked.workers.cores, Cores::List(vec![3, 1]));
     assert_eq!(checked.workers.io_uring, IoUring::Prefer);
     assert!(!checked.workers.pin);
-    let file = checked.events.map(|events| events.file);
-    assert_eq!(file.as_deref(), Some(Path::new("/etc/thalweg/log/events.ndjson")));
+    let events = checked.events.expect("there are events");
+    assert!(!events.open && events.periodic.is_none() && events.whole_service);
+    let places: Vec<_> = events.outputs.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["file /etc/thalweg/log/events.ndjson"]);
     assert!(matches!(good(&text("2")).workers.cores, Cores::Count(n) if n.get() == 2));
     assert_eq!(good(&text("\"all\"")).workers.cores, Cores::All);
 }

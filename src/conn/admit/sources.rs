@@ -130,6 +130,24 @@ impl Sources {
     /// # Errors
     /// [`Cause::SourceLimit`] or [`Cause::SourceRate`]; nothing was counted then.
     pub fn take(&self, source: Source, asked: &SourceLimits, born: Instant) -> Result<(), Cause> {
+        self.ask(source, asked, born, true)
+    }
+
+    /// What [`Sources::take`] would say; counts nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look(&self, source: Source, asked: &SourceLimits, now: Instant) -> Result<(), Cause> {
+        self.ask(source, asked, now, false)
+    }
+
+    fn ask(
+        &self,
+        source: Source,
+        asked: &SourceLimits,
+        born: Instant,
+        takes: bool,
+    ) -> Result<(), Cause> {
         let mark = self.key.hash_one(source);
         let Some(mut books) = self.books(mark) else { return Ok(()) };
         let live = asked.connections.map(|most| {
@@ -140,11 +158,11 @@ impl Sources {
             return Err(Cause::SourceLimit);
         }
         if let Some(rate) = &asked.rate
-            && !books.is_due(mark, rate, nanos(born.saturating_duration_since(self.epoch)))
+            && !books.is_due(mark, rate, nanos(born.saturating_duration_since(self.epoch)), takes)
         {
             return Err(Cause::SourceRate);
         }
-        if let Some((now, _)) = live {
+        if takes && let Some((now, _)) = live {
             books.live.insert(source, now + 1);
         }
         Ok(())
@@ -188,8 +206,8 @@ fn lock(shard: &Shard) -> MutexGuard<'_, Books> {
 }
 
 impl Books {
-    /// Whether a source may come now; if so, it has.
-    fn is_due(&mut self, mark: u64, rate: &Rate, now: u64) -> bool {
+    /// Whether a source may come now; if so, and if it `comes`, it has.
+    fn is_due(&mut self, mark: u64, rate: &Rate, now: u64, comes: bool) -> bool {
         if self.rates.is_empty() {
             self.rates = vec![Entry::default(); RATES].into();
         }
@@ -206,6 +224,9 @@ impl Books {
         place.due = place.due.min(latest);
         if place.due > now.saturating_add(rate.ahead) {
             return false;
+        }
+        if !comes {
+            return true;
         }
         *place = Entry { mark, due: place.due.max(now).saturating_add(rate.interval) };
         true

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::View;
 use super::targets::{distinct, services};
 use crate::config::snapshot::{Addresses, Name, Report, Service, Snapshot, Status};
+use crate::control::events::OutputReport;
 use crate::metrics::{
     Counters, Endings, Handshakes, Histogram, Readings, SHORT, ServiceCounts, Traffic, WHOLE_LIFE,
     endings,
@@ -65,6 +66,7 @@ fn text(view: &View, open: bool) -> String {
     of_lists(&mut text, view);
     of_certificates(&mut text, view);
     of_cores(&mut text, cores);
+    of_event_outputs(&mut text, view);
     of_admin(&mut text, view);
     of_usage(&mut text);
     text.end()
@@ -359,6 +361,22 @@ fn of_usage(text: &mut Text) {
     }
     if let Some(started) = usage.started_us {
         text.single(&families::START_TIME, Micros(started));
+    }
+}
+
+fn of_event_outputs(text: &mut Text, view: &View) {
+    let reports = view.process.events.reports();
+    type Number = fn(&OutputReport) -> u64;
+    let each: [(&'static Family, Number); 5] = [
+        (&families::EVENT_OUTPUT_WRITTEN, |it| it.written),
+        (&families::EVENT_OUTPUT_DROPPED, |it| it.dropped),
+        (&families::EVENT_OUTPUT_FAILURES, |it| it.failures),
+        (&families::EVENT_OUTPUT_FAILING, |it| it.failing.into()),
+        (&families::EVENT_OUTPUT_QUEUED, |it| it.queued as u64),
+    ];
+    for (family, number) in each {
+        text.family(family);
+        reports.iter().for_each(|it| text.sample(&[it.kind, &it.place], number(it)));
     }
 }
 

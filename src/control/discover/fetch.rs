@@ -2,11 +2,6 @@
 //! document. Redirects are followed only to the same host, port and scheme: anything else could send
 //! the headers, or the choice of targets, elsewhere.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
-use std::sync::Arc;
-
 use futures_util::FutureExt;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -14,21 +9,12 @@ use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use crate::config;
 use crate::config::found::{Header, Query, Url};
 use crate::config::limits;
-use crate::control::resolve::keep::Outcome;
+use crate::control::http::{self, EndpointTls, Stream};
 use crate::control::resolve::lookup::Lookups;
-
-/// How TLS is spoken to an endpoint.
-pub type EndpointTls = Option<(Arc<ClientConfig>, ServerName<'static>)>;
 
 /// Fetches a document. The caller sets the deadline.
 ///
@@ -71,7 +57,7 @@ async fn headers(query: &Query) -> Result<HeaderMap, String> {
     for (name, source) in &query.headers {
         let text = match source {
             Header::Value(value) => value.to_string(),
-            Header::File(path) => secret(path).await?,
+            Header::File(path) => http::secret(path).await?,
         };
         let (Ok(name), Ok(value)) =
             (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&text))
@@ -83,67 +69,17 @@ async fn headers(query: &Query) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// The first line of a small file.
-async fn secret(path: &Path) -> Result<String, String> {
-    let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || -> io::Result<String> {
-        use std::io::Read;
-        let mut text = String::new();
-        let file = std::fs::File::open(owned)?;
-        file.take(limits::HEADER_FILE_BYTES_MAX as u64).read_to_string(&mut text)?;
-        Ok(text)
-    });
-    let text = read.await.map_err(|_| "the process ends".to_owned())?;
-    let text = text.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 async fn get(
     url: &Url,
     headers: HeaderMap,
     tls: &EndpointTls,
     lookups: &Lookups,
 ) -> Result<Got, String> {
-    let stream = connect(url, lookups).await?;
-    match tls {
-        None => ask(url, headers, stream).await,
-        Some((config, name)) => {
-            let connector = TlsConnector::from(Arc::clone(config));
-            let stream = connector.connect(name.clone(), stream).await;
-            ask(url, headers, stream.map_err(|error| format!("TLS: {error}"))?).await
-        }
-    }
+    let stream = http::connect(url, tls, lookups).await?;
+    ask(url, headers, stream).await
 }
 
-/// One address after the other: nobody waits for it.
-async fn connect(url: &Url, lookups: &Lookups) -> Result<TcpStream, String> {
-    let addresses: Vec<IpAddr> = match url.host.parse() {
-        Ok(ip) => vec![ip],
-        Err(_) => match lookups.addresses(&url.host, &[]).await {
-            Outcome::Found(addresses, _) => addresses,
-            Outcome::Gone(why) | Outcome::Lost(why) => {
-                return Err(format!("{} cannot be resolved: {why}", url.host));
-            }
-        },
-    };
-    let mut failure = format!("{} has no address", url.host);
-    for ip in addresses.into_iter().take(limits::ADDRESSES_TRIED_MAX) {
-        let addr = SocketAddr::new(ip, url.port);
-        // One that does not answer must leave time for the others.
-        match timeout(limits::DISCOVERY_CONNECT, TcpStream::connect(addr)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failure = format!("{addr}: {error}"),
-            Err(_) => failure = format!("{addr}: no answer"),
-        }
-    }
-    Err(failure)
-}
-
-async fn ask(
-    url: &Url,
-    headers: HeaderMap,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<Got, String> {
+async fn ask(url: &Url, headers: HeaderMap, stream: Box<dyn Stream>) -> Result<Got, String> {
     let failed = |error: hyper::Error| format!("HTTP: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut request = Request::get(&*url.path).body(Empty::<Bytes>::new());

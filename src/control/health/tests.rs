@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::sync_channel;
 
 use arc_swap::ArcSwap;
@@ -8,7 +8,7 @@ use super::*;
 use crate::config::checked::SendHeader;
 use crate::config::found::Found;
 use crate::config::snapshot::{Kept, Status};
-use crate::conn::account::EventSink;
+use crate::control::events::EventSink;
 use crate::tls::material::Material;
 
 /// The snapshot of a service `a` with these members.
@@ -62,7 +62,7 @@ fn health(snapshot: Snapshot) -> (Health, Receiver<Arc<TargetState>>) {
         counters: Vec::new(),
         connections_max: AtomicU64::new(1),
         pipes_per_core: 0,
-        events: EventSink { on: AtomicBool::new(false), queue: sync_channel(1).0 },
+        events: EventSink::new(sync_channel(1).0),
         boot: 0,
         fault: None,
     });

@@ -306,6 +306,11 @@ impl Proxy {
         self.log.text()
     }
 
+    /// Everything said on standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
     pub fn signal(&self, signal: i32) {
         self.process.signal(signal);
     }

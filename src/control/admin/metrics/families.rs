@@ -153,6 +153,17 @@ families! {
     CORE_BYTES "thalweg_core_bytes_total" Counter ["core", "direction"]
         "As thalweg_bytes_total.";
 
+    EVENT_OUTPUT_WRITTEN "thalweg_event_output_written_total" Counter ["kind", "place"]
+        "Events that went to an output.";
+    EVENT_OUTPUT_DROPPED "thalweg_event_output_dropped_total" Counter ["kind", "place"]
+        "Events that an output did not get.";
+    EVENT_OUTPUT_FAILURES "thalweg_event_output_failures_total" Counter ["kind", "place"]
+        "Attempts of an output that failed.";
+    EVENT_OUTPUT_FAILING "thalweg_event_output_failing" Gauge ["kind", "place"]
+        "1: the last attempt failed.";
+    EVENT_OUTPUT_QUEUED "thalweg_event_output_queued_bytes" Gauge ["kind", "place"]
+        "Events that wait for an output, in bytes.";
+
     ADMIN_REQUESTS "thalweg_admin_requests_total" Counter ["code"]
         "Requests to the admin API by the status they were answered with.";
     ADMIN_REFUSED "thalweg_admin_connections_refused_total" Counter []
