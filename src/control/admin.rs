@@ -12,6 +12,7 @@
 //! | `/api/certificates` | the certificates of the store |
 //! | `/api/traffic` | what to compute rates from |
 //! | `/metrics` | the same and more for Prometheus |
+//! | `/` | the dashboard ([`dashboard`]) |
 //! | `/health/live`, `/health/ready` | 200, or 503 while it does not serve |
 //!
 //! Who may ask is [`guard`]'s matter: to change anything needs the token. Its connections are few and short-lived, and
@@ -51,6 +52,7 @@ use crate::worker::{Command, Process};
 
 mod answer;
 mod connections;
+mod dashboard;
 mod guard;
 mod metrics;
 mod reload;
@@ -337,6 +339,7 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
     let (one, many) =
         (DefaultBodyLimit::max(one), DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
     Router::new()
+        .merge(dashboard::routes())
         .route("/health/live", get(answer::live))
         .route("/health/ready", get(answer::ready))
         .route("/metrics", get(metrics::metrics))

@@ -31,6 +31,7 @@ mod admission;
 mod balancing;
 mod churn;
 mod cli;
+mod dashboard;
 mod discovery;
 mod events;
 mod health;
