@@ -4,11 +4,20 @@ pub mod check;
 pub mod client;
 pub mod connections;
 pub mod demo;
+pub mod drain;
 pub mod explain;
+mod findings;
+pub mod kill;
 pub mod logging;
+pub mod pages;
+pub mod plan;
+pub mod reload;
 pub mod route;
 pub mod schema;
+pub mod services;
 pub mod status;
+pub mod text;
+pub mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,8 +35,10 @@ use crate::io::system;
 Try it:           thalweg demo
 Serve a file:     thalweg run -c config/quickstart.json
 What is wrong:    thalweg check -c FILE      (codes: thalweg explain CODE)
-Change it live:   edit FILE, then send SIGHUP
-How it fares:     thalweg status; thalweg connections")]
+Change it live:   thalweg plan -c FILE, then thalweg reload
+How it fares:     thalweg status; thalweg top; thalweg connections
+
+Exit codes: 0 good, 1 refused or with errors, 2 wrong usage, 3 no route, 4 no proxy answers.")]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -42,6 +53,9 @@ pub enum Command {
     /// Prints `ready` once every listener is bound. SIGHUP reads the file again and applies what
     /// changed (a bad one changes nothing); SIGTERM or SIGINT lets connections finish and ends, a
     /// second one ends at once; SIGUSR1 opens the events file again after rotation.
+    #[command(after_help = "\
+Example: with logs as JSON, and an hour for its connections to end
+  thalweg run -c /etc/thalweg.json --log-format json --drain-deadline 1h")]
     Run {
         /// The configuration file (JSON).
         #[arg(short, long, value_name = "FILE")]
@@ -56,6 +70,9 @@ pub enum Command {
     /// Say what is wrong with a configuration, and what it would serve. Binds nothing.
     ///
     /// Exit code 0: good (there may be warnings), 1: errors, 2: wrong usage.
+    #[command(after_help = "\
+Example: in a pipeline, the places of its errors only
+  thalweg check -c thalweg.json --json | jq '.diagnostics[] | .path'")]
     Check {
         /// The configuration file (JSON).
         #[arg(short, long, value_name = "FILE")]
@@ -73,54 +90,55 @@ pub enum Command {
         #[command(flatten)]
         arguments: route::Arguments,
     },
+    /// Say what a configuration would change of a running proxy. Changes nothing.
+    ///
+    /// Listeners added, kept and removed, services and what changes in them, connections untouched,
+    /// drained and closed. Exit code 1: the configuration has errors.
+    Plan(plan::Plan),
     /// Print the JSON Schema of the configuration.
+    #[command(after_help = "\
+Example: for an editor that checks while you type
+  thalweg schema > thalweg.schema.json")]
     Schema,
     /// Say what a diagnostic code (E101) or the reason of an ending (upstream/connect/refused) means
     /// and how to mend it.
-    Explain {
-        /// The code or reason.
-        #[arg(required_unless_present = "list", value_name = "CODE")]
-        code: Option<String>,
-        /// List every code and reason.
-        #[arg(long)]
-        list: bool,
-    },
+    Explain(explain::Explain),
     /// Say how a running proxy fares, and its targets. Asks its admin API.
-    Status {
-        /// Which proxy.
-        #[command(flatten)]
-        admin: client::Admin,
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
-    },
+    Status(status::Status),
+    /// Watch a running proxy: live rates of services, targets and cores. Asks its admin API.
+    Top(top::Top),
     /// List the live connections of a running proxy. Asks its admin API.
-    Connections {
-        /// Which proxy.
-        #[command(flatten)]
-        admin: client::Admin,
-        /// Which connections.
-        #[command(flatten)]
-        filter: connections::Filter,
-        /// One JSON object on standard output.
-        #[arg(long)]
-        json: bool,
-    },
-    /// End live connections of a running proxy, by the ids that `connections` shows. Needs the token.
-    Kill {
-        /// Which proxy.
-        #[command(flatten)]
-        admin: client::Admin,
-        /// The connections.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
+    Connections(connections::Connections),
+    /// End live connections of a running proxy. Needs the token.
+    ///
+    /// By the ids that `connections` shows, or all that a filter takes.
+    Kill(kill::Kill),
+    /// Give a target, a service or the whole proxy no new connections; those that live go on. Needs
+    /// the token.
+    Drain(drain::Drain),
+    /// Have a running proxy read its configuration again. Needs the token.
+    ///
+    /// As SIGHUP, but says what changed, or why it was refused: then nothing has changed.
+    Reload(reload::Reload),
+    /// List the services of a running proxy. Asks its admin API.
+    Services(services::Services),
+    /// Read, write or remove one service of a running proxy by its admin API.
+    ///
+    /// What a file declares belongs to the file, and is changed there.
+    Service(services::Service),
     /// See it work: a proxy and an echo backend on loopback, and the commands to try.
+    #[command(after_help = "\
+Example: only the backend, for a configuration of your own
+  thalweg demo --backends-only & thalweg run -c config/quickstart.json")]
     Demo {
         /// Only the echo backend on port 7001, to which config/quickstart.json leads.
         #[arg(long)]
         backends_only: bool,
     },
+    /// Print what a shell needs to complete this command line.
+    Completions(pages::Completions),
+    /// Print the manual page.
+    Man(pages::Man),
 }
 
 /// `--log-format`.
@@ -145,19 +163,22 @@ impl Command {
             }
             Self::Check { config, json } => check::run(&config, json),
             Self::Route { arguments } => route::run(&arguments),
+            Self::Plan(plan) => plan.run(),
             Self::Schema => schema::run(),
-            Self::Explain { code, list } => explain::run(code.as_deref(), list),
-            Self::Status { admin, json } => status::run(&admin, json),
-            Self::Connections { admin, filter, json } => connections::list(&admin, &filter, json),
-            Self::Kill { admin, ids } => connections::kill(&admin, &ids),
+            Self::Explain(explain) => explain.run(),
+            Self::Status(status) => status.run(),
+            Self::Top(top) => top.run(),
+            Self::Connections(connections) => connections.run(),
+            Self::Kill(kill) => kill.run(),
+            Self::Drain(drain) => drain.run(),
+            Self::Reload(reload) => reload.run(),
+            Self::Services(services) => services.run(),
+            Self::Service(service) => service.run(),
             Self::Demo { backends_only } => logged(LogFormat::Text, || demo::run(backends_only)),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
         }
     }
-}
-
-fn print_json(out: &mut impl std::io::Write, value: &serde_json::Value) -> std::io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)
 }
 
 /// Runs something that logs, and makes its failure the last line.

@@ -106,6 +106,29 @@ pub fn faults_of_text(text: &str) -> Vec<Diagnostic> {
     decode::faults_of_text(text)
 }
 
+/// What a configuration says of the admin API, whatever is wrong with the rest of it: a command that
+/// asks a running proxy must find it also while somebody edits the file.
+///
+/// # Errors
+/// The file cannot be read, is not JSON, or says something wrong of the admin API.
+pub fn admin_of(path: &Path) -> Result<Option<checked::Admin>, Vec<Diagnostic>> {
+    let (text, dir) = read::text(path).map_err(|finding| vec![finding])?;
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(&text) else {
+        return Err(load_text(&text, &dir).diagnostics);
+    };
+    let Some(admin) = document.get("admin") else { return Ok(None) };
+    let loaded = load_text(&serde_json::json!({ "admin": admin }).to_string(), &dir);
+    // Of a line of its own; the path tells.
+    let unplaced = |mut finding: Diagnostic| {
+        finding.line = None;
+        finding
+    };
+    match loaded.checked {
+        Some(checked) => Ok(checked.admin),
+        None => Err(loaded.diagnostics.into_iter().map(unplaced).collect()),
+    }
+}
+
 /// Checks that a text is a host that can be connected to: a name, or an address.
 ///
 /// # Errors

@@ -6,14 +6,14 @@
 
 use std::fmt::{self, Write as _};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod codes;
 
 pub use codes::*;
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -118,8 +118,40 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
-    /// The finding as people read it, over several lines, with a newline at the end. Text that came
-    /// from the file is escaped: a configuration must not be able to drive the terminal.
+    /// The finding as people read it; see [`Shown::render`].
+    pub fn render(&self, file: &str, colour: bool) -> String {
+        Shown {
+            code: self.code,
+            severity: self.severity,
+            message: &self.message,
+            path: &self.path,
+            line: self.line,
+            hint: self.hint.as_deref(),
+        }
+        .render(file, colour)
+    }
+}
+
+/// What people are shown of a finding, which may be one that a proxy of another version made.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// As `E101`.
+    pub code: &'a str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// See [`Diagnostic::message`].
+    pub message: &'a str,
+    /// See [`Diagnostic::path`].
+    pub path: &'a str,
+    /// See [`Diagnostic::line`].
+    pub line: Option<u32>,
+    /// See [`Diagnostic::hint`].
+    pub hint: Option<&'a str>,
+}
+
+impl Shown<'_> {
+    /// Over several lines, with a newline at the end. Text that came from the file is escaped: a
+    /// configuration must not be able to drive the terminal.
     pub fn render(&self, file: &str, colour: bool) -> String {
         let (on, bold, off) =
             if colour { (self.severity.colour(), "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
@@ -128,15 +160,15 @@ impl Diagnostic {
             let _ = write!(place, ":{line}");
         }
         if !self.path.is_empty() {
-            let _ = write!(place, "  {}", visible(&self.path));
+            let _ = write!(place, "  {}", visible(self.path));
         }
         let mut text = format!(
             "{on}{}[{}]{off}{bold}: {}{off}\n  --> {place}\n",
             self.severity.word(),
-            self.code,
-            visible(&self.message),
+            visible(self.code),
+            visible(self.message),
         );
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = self.hint {
             let _ = writeln!(text, "  hint: {}", visible(hint));
         }
         text
@@ -175,7 +207,7 @@ pub fn visible(text: &str) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() || is_directional(c) {
+        if is_control(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
@@ -184,9 +216,10 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Characters that make a terminal show text in another order than it has.
-fn is_directional(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Characters that make a terminal do something, or show text in another order than it has.
+pub fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Of `known`, what somebody who typed `typed` most probably meant.

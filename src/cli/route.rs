@@ -4,11 +4,10 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use hyper::Method;
 use serde_json::Value;
 
-use super::client::{Admin, Trouble, table};
-use super::connections::escaped;
+use super::client::{Caller, Trouble, Url, query};
+use super::text::{Column, Table as Rows, fit, left, right, width, write_json, written};
 use crate::config;
 use crate::config::found::Found;
 use crate::config::snapshot::Kept;
@@ -20,15 +19,11 @@ use crate::io::system;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The configuration file. Without it a running proxy is asked.
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["url", "token_file"])]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the running proxy's admin API answers: http://ADDRESS:PORT or unix:PATH. Without it
-    /// http://127.0.0.1:9900.
-    #[arg(long = "admin", id = "url", value_name = "URL")]
-    url: Option<String>,
-    /// The file with the admin token.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    /// Which proxy, without a file.
+    #[command(flatten)]
+    admin: Url,
     /// The port that the client connects to.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
@@ -68,8 +63,11 @@ pub fn run(arguments: &Arguments) -> u8 {
     };
     let mut out = io::stdout().lock();
     // Who closes the pipe has read enough; the exit code still tells.
-    let _ =
-        if arguments.json { super::print_json(&mut out, &route) } else { write(&mut out, &route) };
+    let _ = written(if arguments.json {
+        write_json(&mut out, &route)
+    } else {
+        write(&mut out, &route)
+    });
     if route.get("outcome").and_then(Value::as_str) == Some("routed") { 0 } else { 3 }
 }
 
@@ -82,7 +80,7 @@ fn of_file(arguments: &Arguments, file: &std::path::Path) -> Result<Value, Troub
         for finding in errors {
             let _ = writeln!(io::stderr(), "{}", finding.render(&name, colour));
         }
-        return Err(Trouble::Refused(format!("{}: refused", visible(&name))));
+        return Err(Trouble::here(format!("{}: refused", visible(&name))));
     };
     let snapshot = Kept::default().snapshot(
         1,
@@ -91,7 +89,7 @@ fn of_file(arguments: &Arguments, file: &std::path::Path) -> Result<Value, Troub
         &loaded.material,
         system::local_addresses(),
     );
-    let (snapshot, _) = snapshot.map_err(|problem| Trouble::Refused(problem.to_string()))?;
+    let (snapshot, _) = snapshot.map_err(|problem| Trouble::here(problem.to_string()))?;
     let question = Question {
         port: arguments.port,
         interface: arguments.interface,
@@ -106,49 +104,51 @@ fn of_file(arguments: &Arguments, file: &std::path::Path) -> Result<Value, Troub
 }
 
 fn of_running(arguments: &Arguments) -> Result<Value, Trouble> {
-    let from = |name: &str| std::env::var_os(name);
-    let url = arguments.url.clone();
-    let url = url.or_else(|| from("THALWEG_ADMIN").and_then(|it| it.into_string().ok()));
-    let token_file = arguments.token_file.clone();
-    let token_file = token_file.or_else(|| from("THALWEG_TOKEN_FILE").map(PathBuf::from));
-    let mut query = format!("/api/tcp/route?port={}", arguments.port);
     let ip = |ip: Option<IpAddr>| ip.map(|ip| ip.to_string());
+    let (port, interface) = (arguments.port.to_string(), ip(arguments.interface));
+    let (source, proxy) = (ip(arguments.source), ip(arguments.proxy));
     let once = [
-        ("interface", ip(arguments.interface)),
-        ("sni", arguments.sni.clone()),
-        ("httpHost", arguments.http_host.clone()),
-        ("source", ip(arguments.source)),
-        ("proxy", ip(arguments.proxy)),
+        ("port", Some(port.as_str())),
+        ("interface", interface.as_deref()),
+        ("sni", arguments.sni.as_deref()),
+        ("httpHost", arguments.http_host.as_deref()),
+        ("source", source.as_deref()),
+        ("proxy", proxy.as_deref()),
     ];
-    let once = once.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    let alpn = arguments.alpn.iter().map(|protocol| ("alpn", protocol.clone()));
-    for (key, value) in once.chain(alpn) {
-        query = format!("{query}&{key}={}", escaped(&value));
-    }
-    Admin::at(url, token_file).ask(Method::GET, &query)
+    let alpn = arguments.alpn.iter().map(|protocol| ("alpn", Some(protocol.as_str())));
+    let path = format!("/api/tcp/route{}", query(once.into_iter().chain(alpn)));
+    Caller::new(arguments.admin.client(None)?)?.get(path)
 }
+
+const COLUMNS: [Column; 5] = [
+    left("", 2, 0),
+    left("TARGET", 12, 0),
+    left("STATE", 0, 0),
+    left("WEIGHT", 0, 2),
+    right("CONNECTIONS", 1),
+];
 
 fn write(out: &mut impl Write, route: &Value) -> io::Result<()> {
     let text =
         |of: &Value, key: &str| visible(of.get(key).and_then(Value::as_str).unwrap_or_default());
     let is = |of: &Value, key: &str| of.get(key) == Some(&Value::Bool(true));
     let list = |key: &str| route.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut rows = Vec::new();
-    for step in list("steps") {
-        let sign = if is(&step, "matched") { "yes" } else { "no" };
-        rows.push(vec![sign.to_owned(), text(&step, "what"), text(&step, "why")]);
+    let steps = list("steps");
+    let wide = steps.iter().map(|step| width(&text(step, "what"))).max().unwrap_or(0);
+    for step in &steps {
+        let sign = if is(step, "matched") { "yes" } else { "no" };
+        let (what, why) = (fit(&text(step, "what"), wide, false), text(step, "why"));
+        writeln!(out, "{sign:<3}  {what}  {why}")?;
     }
-    table(out, &rows)?;
     let targets = list("targets");
     if !targets.is_empty() {
         writeln!(out)?;
-        let heads = ["", "TARGET", "STATE", "WEIGHT", "CONNECTIONS"];
-        let mut rows = vec![heads.map(str::to_owned).to_vec()];
+        let mut rows = Rows::new(&COLUMNS);
         for target in &targets {
             let number = |key: &str| target.get(key).and_then(Value::as_u64);
             let backup = if is(target, "backup") { " backup" } else { "" };
             let most = number("maxConnections").map(|most| format!(" of {most}"));
-            rows.push(vec![
+            rows.row([
                 if is(target, "chosen") { "->" } else { "" }.to_owned(),
                 text(target, "target"),
                 text(target, "state"),
@@ -156,7 +156,7 @@ fn write(out: &mut impl Write, route: &Value) -> io::Result<()> {
                 format!("{}{}", number("connections").unwrap_or(0), most.unwrap_or_default()),
             ]);
         }
-        table(out, &rows)?;
+        rows.write(out)?;
     }
     writeln!(out)?;
     if text(route, "outcome") == "routed" {

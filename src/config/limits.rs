@@ -534,5 +534,13 @@ pub const PATCH_OPERATIONS_MAX: usize = 1000;
 pub const PLAN_PATHS_MAX: usize = 20;
 /// How long the commands that ask a running proxy wait for its answer.
 pub const ADMIN_ANSWER: Duration = Duration::from_secs(10);
+/// Connections that `top` lists: more than anybody scrolls through.
+pub const TOP_CONNECTIONS_MAX: u32 = 1000;
+/// Looks whose bytes `top` draws: a bar each on the widest terminals.
+pub const TOP_HISTORY: usize = 300;
+/// Longest filter of `top`, in bytes.
+pub const TOP_FILTER_BYTES_MAX: usize = 64;
+/// How long they wait for a reload or a plan: names are waited for, and 10,000 services compared.
+pub const ADMIN_CHANGE: Duration = Duration::from_secs(60);
 /// Largest answer that they read, in bytes: the targets of 10,000 services.
 pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
