@@ -31,7 +31,7 @@ use crate::config::snapshot::{Listener, ServiceState, Snapshot, Target, TargetSt
 use crate::conn::account;
 use crate::conn::admit::sources::Source;
 use crate::conn::ending::{Cause, Ending, Step};
-use crate::conn::listing::{self, Page};
+use crate::conn::listing::{self, Detail, Page};
 use crate::conn::live::Live;
 use crate::control::events::{EventBatch, EventSink};
 use crate::io::pipe::PipePool;
@@ -56,6 +56,23 @@ pub struct Process {
     pub boot: u32,
     /// Whether and how to fail on purpose, for tests of debug builds.
     pub fault: Option<Fault>,
+}
+
+#[cfg(test)]
+impl Process {
+    /// One without cores.
+    pub(crate) fn without_cores(snapshot: Snapshot) -> Self {
+        let queue = std::sync::mpsc::sync_channel(1).0;
+        Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            counters: Vec::new(),
+            connections_max: AtomicU64::new(1),
+            pipes_per_core: 0,
+            events: EventSink { on: std::sync::atomic::AtomicBool::new(false), queue },
+            boot: 0,
+            fault: None,
+        }
+    }
 }
 
 /// A fault injected by `THALWEG_FAULT` in debug builds.
@@ -99,10 +116,14 @@ pub enum Command {
     CutAll(Cause),
     /// Tell the live connections from this slot of the table on.
     List(usize, oneshot::Sender<Page>),
+    /// Tell all there is to know of the connection of this number.
+    Show(u64, oneshot::Sender<Option<Box<Detail>>>),
     /// Cut the connection of this number, and say whether there was one.
     Kill(u64, oneshot::Sender<bool>),
-    /// Cut the connections to a target that went down.
-    CutTarget(Arc<TargetState>),
+    /// Cut the connections to a target, with this cause.
+    CutTarget(Arc<TargetState>, Cause),
+    /// Cut the connections of a service, with this cause.
+    CutService(Arc<ServiceState>, Cause),
     /// End as soon as no connection is left.
     Finish,
 }
@@ -351,7 +372,12 @@ impl Core {
 
     /// Tells every connection to end.
     fn cut_all(&self, cause: Cause) {
-        for (_, live) in self.live.borrow().iter() {
+        self.cut_those(cause, |_| true);
+    }
+
+    /// Tells some connections to end.
+    fn cut_those(&self, cause: Cause, which: impl Fn(&Live) -> bool) {
+        for (_, live) in self.live.borrow().iter().filter(|(_, live)| which(live)) {
             live.cut(cause);
         }
     }
@@ -368,6 +394,13 @@ impl Core {
         let seen = (from..to.min(table.capacity())).filter_map(|slot| table.get(slot));
         let seen = seen.map(|live| look(live)).collect();
         (seen, (to < table.capacity()).then_some(to))
+    }
+
+    /// All there is to know of the connection of this number.
+    fn show(&self, sequence: u64) -> Option<Box<Detail>> {
+        let table = self.live.borrow();
+        let live = table.iter().find(|(_, live)| live.sequence == sequence);
+        live.map(|(_, live)| Box::new(listing::detail(self, live)))
     }
 
     /// Tells one connection to end; false if there is none of this number.
@@ -436,11 +469,11 @@ fn obey(core: &Rc<Core>, command: Command) {
         Command::CutAll(cause) => core.cut_all(cause),
         // Whoever asked may have gone.
         Command::List(from, answer) => drop(answer.send(listing::page(core, from))),
+        Command::Show(sequence, answer) => drop(answer.send(core.show(sequence))),
         Command::Kill(sequence, answer) => drop(answer.send(core.kill(sequence))),
-        Command::CutTarget(state) => {
-            for (_, live) in core.live.borrow().iter().filter(|(_, live)| live.is_with(&state)) {
-                live.cut(Cause::TargetDown);
-            }
+        Command::CutTarget(state, cause) => core.cut_those(cause, |live| live.is_with(&state)),
+        Command::CutService(state, cause) => {
+            core.cut_those(cause, |live| live.belongs_to(&state));
         }
         Command::Finish => core.finishing.set(true),
     }

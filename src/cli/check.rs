@@ -15,6 +15,7 @@ use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
 use crate::tls::store::{Coverage, Entry, Store};
 
+mod admin;
 mod admission;
 mod events;
 
@@ -48,6 +49,8 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<EventsRow>,
     certificates: Vec<CertificateRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<admin::Row>,
     services: Vec<Row>,
 }
 
@@ -150,6 +153,7 @@ fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<(
         diagnostics: &loaded.diagnostics,
         events: events(loaded),
         certificates: certificates(loaded),
+        admin: admin::row(loaded),
         services: rows(loaded),
     };
     serde_json::to_writer(&mut *out, &report)?;
@@ -180,6 +184,9 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     for row in certificates(loaded) {
         let (file, names) = (visible(&row.file), visible(&row.names.join(", ")));
         writeln!(out, "  certificate {file}: {names}; until {}", row.not_after)?;
+    }
+    if let Some(row) = admin::row(loaded) {
+        writeln!(out, "  admin {}", row.in_words())?;
     }
     write_table(out, &rows(loaded))
 }

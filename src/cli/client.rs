@@ -168,7 +168,9 @@ fn client(
     trust: &Trust,
     configured: Option<config::checked::Admin>,
 ) -> Result<Client, Trouble> {
-    let (listen, named) = configured.map(|admin| (admin.listen, admin.token_file)).unzip();
+    let (listen, named) =
+        configured.map(|admin| (admin.listens.into_iter().next(), admin.token_file)).unzip();
+    let listen = listen.flatten();
     let place = match (url.as_deref().filter(|url| !url.is_empty()), listen) {
         (Some(url), _) => place(url, trust)?,
         (None, Some(AdminListen::Tcp(address))) => {

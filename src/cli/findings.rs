@@ -52,9 +52,10 @@ pub fn write(
             message: &finding.message,
             path: &finding.path,
             line: finding.line,
+            file: finding.file.as_deref(),
             hint: finding.hint.as_deref(),
         };
-        let file = finding.file.as_deref().or(file).or(of_all).unwrap_or("the configuration");
+        let file = file.or(of_all).unwrap_or("the configuration");
         writeln!(out, "{}", shown.render(file, colour))?;
     }
     Ok(())

@@ -46,14 +46,47 @@ pub struct Checked {
 /// `admin`: where the admin API answers, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// `listen`.
-    pub listen: AdminListen,
+    /// `listen`; at least one.
+    pub listens: Vec<AdminListen>,
     /// `tokenFile`.
     pub token_file: Option<PathBuf>,
+    /// `readTokenFile`.
+    pub read_token_file: Option<PathBuf>,
+    /// `requireToken`.
+    pub require_token: bool,
+    /// How TLS is ended on the addresses among `listens`, if it is.
+    pub tls: Option<AdminTls>,
+    /// `hosts`, lowercase.
+    pub hosts: Vec<String>,
+    /// `unixMode`.
+    pub unix_mode: u32,
+}
+
+/// `admin.certFile` and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminTls {
+    /// `certFile` and `keyFile`.
+    pub pair: KeyPair,
+    /// `clientCaFiles`; empty: callers show no certificate.
+    pub client_ca_files: Vec<PathBuf>,
+}
+
+impl Admin {
+    /// The files of TLS that it names.
+    pub fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tls.iter().flat_map(|tls| {
+            [&tls.pair.cert_file, &tls.pair.key_file].into_iter().chain(&tls.client_ca_files)
+        })
+    }
+
+    /// The files that it names, besides those of TLS.
+    pub fn token_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.token_file.iter().chain(&self.read_token_file)
+    }
 }
 
 /// `admin.listen`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AdminListen {
     /// An address.
     Tcp(SocketAddr),

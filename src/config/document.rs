@@ -17,6 +17,7 @@ mod events;
 mod health;
 mod proxy;
 
+pub use self::admin::{Admin, Listens};
 pub use self::events::{EventOutput, Events, Record, ServiceDetail};
 pub use self::health::{Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive};
 pub use self::sources::{Discovery, Resolver};
@@ -26,6 +27,7 @@ pub use super::values::{BytesPerSecond, ClientAuth, Cores, Jitter, OnRemoved, Tl
 use super::{limits, values};
 pub use proxy::{AcceptHeader, ProxyProtocol, SendHeader, Tlv};
 
+mod admin;
 mod sources;
 
 /// The configuration of a Thalweg proxy. Paths are relative to the file that names them.
@@ -109,22 +111,6 @@ pub enum IoUring {
     Require,
     /// Use epoll, with a warning.
     Prefer,
-}
-
-/// The admin API: targets and their health, live connections, certificates, metrics.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("required" = ["listen"]))]
-pub struct Admin {
-    /// `address:port`, or `unix:/path`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub listen: Option<String>,
-    /// A file with the token that callers must show (`Authorization: Bearer`) to change anything, and
-    /// to read where `listen` is neither loopback nor a Unix socket. Read anew at each reload.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub token_file: Option<PathBuf>,
 }
 
 /// One service: an address to listen on and the targets behind it. An Otoroshi `TcpService`

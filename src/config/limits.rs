@@ -495,15 +495,42 @@ pub const MATERIAL_REREAD: Duration = Duration::from_secs(12 * 3600);
 
 // ---- the admin API ----------------------------------------------------------------------------
 
-/// Connections to the admin API at a time: a scraper, a few people and their tools. More are closed
-/// at once, so that its abuse costs traffic nothing.
+/// Most entries of `admin.listen`: an address or two, and a Unix socket.
+pub const ADMIN_LISTENS_MAX: usize = 4;
+/// `admin.unixMode`: the owner alone.
+pub const UNIX_MODE_DEFAULT: u32 = 0o600;
+/// Connections to one listener of the admin API at a time: a scraper, a few people and their tools. For
+/// a further one the oldest that has shown no token gives way, so that idle ones cannot keep an operator
+/// out; each listener has its own, so that a crowd at one does not matter at another.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// How long the head of an admin request may take.
+/// Of them those of one source (an IPv4 address, 64 bits of IPv6) that is not this machine.
+pub const ADMIN_CONNECTIONS_PER_SOURCE_MAX: usize = 16;
+/// Descriptors of one listener of the admin API: itself, its connections, and one that is being taken.
+pub const ADMIN_DESCRIPTORS: u64 = ADMIN_CONNECTIONS_MAX as u64 + 2;
+/// How long the head of an admin request may take, and a connection may rest between requests.
 pub const ADMIN_HEAD: Duration = Duration::from_secs(5);
+/// How long the TLS handshake may take.
+pub const ADMIN_HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a request may take from its head to the head of its answer, its body included.
+pub const ADMIN_REQUEST: Duration = Duration::from_secs(20);
+/// How long an answer may wait for its reader to take some of it.
+pub const ADMIN_WRITE: Duration = Duration::from_secs(5);
 /// How long a connection to the admin API lives, idle or not.
 pub const ADMIN_LIFETIME: Duration = Duration::from_secs(120);
+/// Requests on one connection, after which it is closed: one that sends without waiting for answers has
+/// to stand in line again.
+pub const ADMIN_REQUESTS_MAX: usize = 200;
 /// Largest head of an admin request, in bytes.
 pub const ADMIN_HEAD_BYTES_MAX: usize = 16 << 10;
+/// Largest body of an admin request, in bytes, where its path says nothing else.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest text of an error that is put into JSON, in bytes; none of them comes near.
+pub const ADMIN_ERROR_BYTES_MAX: usize = 4 << 10;
+/// The log speaks at most once in this time of admin requests that were refused; all are counted.
+pub const ADMIN_REFUSED_SAID: Duration = Duration::from_secs(1);
+/// A target or service whose connections are due to end because it drains is looked at this often, until
+/// none is left: some may have been on their way.
+pub const DRAIN_AGAIN: Duration = Duration::from_secs(1);
 /// Largest token file, in bytes.
 pub const TOKEN_BYTES_MAX: u64 = 4096;
 /// Shortest token, in bytes: 16 of base64 are 96 bits.
@@ -524,7 +551,7 @@ pub const REQUESTS_MAX: usize = 64;
 pub const REQUEST_ANSWER: Duration = Duration::from_secs(30);
 /// Largest body of a request that is a whole configuration or many services, in bytes: 10,000 services
 /// of 1.6 KiB.
-pub const ADMIN_BODY_BYTES_MAX: usize = 16 << 20;
+pub const MANY_BYTES_MAX: usize = 16 << 20;
 /// Most services that one bulk request changes: each is written, synced and published by itself.
 pub const BULK_MAX: usize = 1000;
 /// Most operations of one JSON Patch, and a document may not grow beyond [`SERVICE_BYTES_MAX`] by any:

@@ -37,9 +37,11 @@ use crate::tls::problem::Problem;
 use crate::tls::store::Store;
 use crate::wire::json_line;
 
+mod drain;
 mod queue;
 mod state;
 
+pub use self::drain::Drain;
 pub use self::queue::{Queue, Queued};
 pub use self::state::{Failure, Report, Status, TargetState, since_1970};
 
@@ -287,6 +289,8 @@ pub struct EventParts {
 /// State of a service that a reload keeps, by the service's id.
 #[derive(Debug, Default)]
 pub struct ServiceState {
+    /// An operator lets no new connection in.
+    pub drain: Drain,
     /// Live connections over all cores, whether or not there is a limit: a reload may add one.
     pub live: AtomicU32,
     /// Those of each source, and how often it came; made when a limit first asks for it.
@@ -524,9 +528,9 @@ impl Kept {
             let service = next.service(self, spec, found, material, &own)?;
             listeners.entry(spec.listen).or_default().push(Arc::new(service));
         }
-        // One that has left a list and comes back still has its connections.
+        // One that has left a list and comes back still has its connections, and still drains.
         for (key, state) in &self.targets {
-            if state.live.load(Ordering::Relaxed) > 0 {
+            if state.live.load(Ordering::Relaxed) > 0 || state.is_draining() {
                 next.targets.entry(key.clone()).or_insert_with(|| Arc::clone(state));
             }
         }

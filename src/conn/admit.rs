@@ -182,11 +182,15 @@ pub fn process(core: &Core) -> Result<(), Ending> {
 /// Takes the connection into its service, as soon as that is certain.
 ///
 /// # Errors
-/// [`Cause::Denied`], [`Cause::SourceLimit`], [`Cause::SourceRate`], [`Cause::Limit`].
+/// [`Cause::Draining`], [`Cause::Denied`], [`Cause::SourceLimit`], [`Cause::SourceRate`],
+/// [`Cause::Limit`].
 pub fn service(live: &Live) -> Result<(), Ending> {
     let service = live.service();
     if live.has(Live::COUNTED) {
         return Ok(());
+    }
+    if service.state.drain.is_on() {
+        return Err(Ending::us(Step::Admit, Cause::Draining));
     }
     match &service.admission {
         Some(admission) => {

@@ -216,8 +216,12 @@ causes! {
     Killed "killed" "an operator ended it"
         "Somebody with the admin token ended this connection (`thalweg kill`, or DELETE of it at the \
          admin API).";
-    Drain "drain" "the process is ending"
-        "The drain deadline of the shutdown passed while the connection was still open.";
+    Drain "drain" "the process, the service or the target is being drained"
+        "The drain deadline of the shutdown passed while the connection was still open, or somebody with \
+         the admin token drains its service or its target with `closeAfter`, and that has passed.";
+    Draining "draining" "the service takes no new connections"
+        "Somebody with the admin token drains the service (`thalweg drain`, or POST to `drain` of the \
+         service at the admin API). The same takes it in again with `drain` false; so does a restart.";
     Deadline "deadline" "the client took too long"
         "The client had begun a PROXY header, a TLS hello, a request head or a handshake and not \
          finished it within \

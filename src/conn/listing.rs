@@ -2,12 +2,14 @@
 //! thread asks, small enough that nobody waits for them.
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 
 use serde::Serialize;
 
 use crate::config::limits;
 use crate::conn::account;
 use crate::conn::live::Live;
+use crate::io::{socket, system};
 use crate::worker::Core;
 
 /// One live connection.
@@ -53,6 +55,71 @@ pub struct Row {
     pub tls_version: Option<&'static str>,
 }
 
+/// One live connection, with all there is to know of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Detail {
+    #[serde(flatten)]
+    row: Row,
+    /// What the service is called.
+    service_name: Option<Box<str>>,
+    /// The pattern of the rule, as it is written.
+    rule_pattern: Option<Box<str>>,
+    /// The cipher suite of TLS with the client.
+    cipher: Option<&'static str>,
+    /// The subject of the client's certificate.
+    client_subject: Option<Box<str>>,
+    /// TLS is spoken to the target.
+    upstream_tls: bool,
+    /// How long it took from accept until a target was connected, in ms.
+    connect_time: Option<u32>,
+    /// In how many ms it is ended, whatever it does; null: never.
+    closes_in: Option<u64>,
+    /// The address of the target.
+    upstream_remote: Option<SocketAddr>,
+    /// The address from which the target was connected.
+    upstream_local: Option<SocketAddr>,
+    /// TCP with the client.
+    client_tcp: Option<Tcp>,
+    /// TCP with the target.
+    upstream_tcp: Option<Tcp>,
+}
+
+/// What the kernel knows of a TCP connection.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tcp {
+    /// The round trip time, smoothed, in µs.
+    rtt: u32,
+    /// How much it varies, in µs.
+    rtt_var: u32,
+    /// Segments that had to be sent again.
+    retransmits: u32,
+    /// Segments sent and not acknowledged.
+    unacknowledged: u32,
+    /// The congestion window, in segments.
+    congestion_window: u32,
+    /// The largest segment, in bytes.
+    segment: u32,
+    /// Bytes that came and wait for us.
+    unread: usize,
+}
+
+impl Tcp {
+    fn of(fd: RawFd) -> Option<Self> {
+        let info = system::with_fd(fd, socket::tcp_info)?;
+        Some(Self {
+            rtt: info.tcpi_rtt,
+            rtt_var: info.tcpi_rttvar,
+            retransmits: info.tcpi_total_retrans,
+            unacknowledged: info.tcpi_unacked,
+            congestion_window: info.tcpi_snd_cwnd,
+            segment: info.tcpi_snd_mss,
+            unread: socket::unread(fd),
+        })
+    }
+}
+
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +145,33 @@ pub struct Page {
 pub fn page(core: &Core, from: usize) -> Page {
     let (rows, next) = core.look(from, limits::PAGE_SLOTS, |live| row(core, live));
     Page { rows, next }
+}
+
+/// All there is to know of a connection.
+pub fn detail(core: &Core, live: &Live) -> Detail {
+    let row = row(core, live);
+    let seen = live.seen();
+    let seen = seen.as_deref();
+    let service = live.known_service();
+    let rule = row.rule.and_then(|rule| usize::try_from(rule).ok());
+    let rule = rule.and_then(|rule| service?.spec.rules.get(rule));
+    let tick = u64::try_from(limits::TICK.as_millis()).unwrap_or(u64::MAX);
+    let closes_in = live.closes_at().map(|at| u64::from(at.saturating_sub(core.now.get())) * tick);
+    let upstream = live.upstream();
+    Detail {
+        service_name: service.map(|service| (*service.spec.name).into()),
+        rule_pattern: rule.map(|rule| rule.pattern.text().into()),
+        cipher: seen.and_then(|seen| seen.cipher),
+        client_subject: seen.and_then(|seen| seen.subject.clone()),
+        upstream_tls: row.target.is_some() && live.chosen().is_some_and(|it| it.tls.is_some()),
+        connect_time: upstream.map(|_| live.overhead_ms.get()),
+        closes_in,
+        upstream_remote: upstream.and_then(|fd| system::with_fd(fd, socket::peer_addr)),
+        upstream_local: upstream.and_then(socket::local_addr),
+        client_tcp: live.client().and_then(Tcp::of),
+        upstream_tcp: upstream.filter(|_| live.has(Live::TCP)).and_then(Tcp::of),
+        row,
+    }
 }
 
 fn row(core: &Core, live: &Live) -> Row {

@@ -73,6 +73,10 @@ pub struct Seen {
     pub alpn: Option<Box<[u8]>>,
     /// The TLS version agreed on.
     pub version: Option<&'static str>,
+    /// The cipher suite agreed on.
+    pub cipher: Option<&'static str>,
+    /// The subject of the client's certificate.
+    pub subject: Option<Box<str>>,
     /// Who the client is, as a trusted proxy tells.
     pub told: Option<Box<Header>>,
     /// The detail of what went wrong.
@@ -330,6 +334,11 @@ impl Live {
         Some(self.client.get()).filter(|fd| *fd != NONE)
     }
 
+    /// The target's socket, while it is open.
+    pub fn upstream(&self) -> Option<RawFd> {
+        Some(self.upstream.get()).filter(|fd| *fd != NONE)
+    }
+
     /// Whether a target was reached.
     pub fn is_connected(&self) -> bool {
         self.upstream.get() != NONE
@@ -369,6 +378,11 @@ impl Live {
     pub fn held_back(&self, waits: bool) {
         let stuck = self.stuck.get();
         self.stuck.set(if waits { stuck + HELD_BACK } else { stuck.saturating_sub(HELD_BACK) });
+    }
+
+    /// Until when it may live, in ticks.
+    pub fn closes_at(&self) -> Option<u32> {
+        Some(self.close_at.get()).filter(|tick| *tick != u32::MAX)
     }
 
     /// Asks the task to end, for this cause; the first cause stands.

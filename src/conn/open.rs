@@ -188,6 +188,9 @@ async fn terminate(
             Some(ProtocolVersion::TLSv1_2) => Some("TLSv1.2"),
             _ => None,
         };
+        seen.cipher = facts.cipher;
+        let leaf = facts.certificates.first();
+        seen.subject = leaf.and_then(Identity::of).map(|it| it.subject.into());
     });
     // To resume a session verifies nothing, and each resumption gives out tickets anew: what has
     // expired or been revoked since must not live on in them.

@@ -2,7 +2,7 @@
 //! socket: the shared state of the targets in, a choice out.
 //!
 //! Every attempt chooses anew among the targets that were not tried yet, so that what has changed
-//! meanwhile counts. A target that is down or ejected, with weight 0, or with all the connections it
+//! meanwhile counts. A target that is down, ejected or drained, with weight 0, or with all the connections it
 //! may have, is not chosen. Backup targets are chosen only when no other is left that may be. Where
 //! fewer targets are up than `panicThreshold` says, and no backup is, health is ignored.
 //!
@@ -164,7 +164,9 @@ fn is_panicking(pool: &Pool) -> bool {
         return false;
     }
     let (mut up, mut all) = (0_usize, 0_usize);
-    for target in pool.targets.iter().filter(|target| target.weight > 0) {
+    // One that an operator has taken out is as if it were not there.
+    let there = |target: &&Target| target.weight > 0 && !target.state.is_draining();
+    for target in pool.targets.iter().filter(there) {
         match (target.backup, target.state.is_up()) {
             (true, true) => return false,
             (true, false) => {}

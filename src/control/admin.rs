@@ -2,41 +2,41 @@
 //!
 //! | path | what |
 //! | --- | --- |
-//! | `/api/status` | version, uptime, how much is served |
+//! | `/api/status` | version, uptime, how much is served, what the caller may do |
 //! | `/api/tcp/targets` | each target of each service with its connections and its health; `?service=ID` |
-//! | `/api/tcp/connections` | the live connections; `DELETE /api/tcp/connections/ID` ends one |
+//! | `/api/tcp/targets/drain`, `/api/tcp/services/ID/drain`, `/api/drain` | [`drain`] |
+//! | `/api/tcp/connections` | the live connections; `/ID` one of them, DELETE ends it |
 //! | `/api/tcp/services` | the declared services; creating, reading, changing and deleting those of the API |
+//! | `/api/tcp/addresses` | [`addresses`] |
+//! | `/api/tcp/route` | what would become of a connection; `?port=N` and more |
 //! | `/api/reload` | `POST` reads the configuration again |
 //! | `/api/plan` | what a reload would do |
-//! | `/api/tcp/route` | what would become of a connection; `?port=N` and more |
 //! | `/api/certificates` | the certificates of the store |
+//! | `/api/diagnostics`, `/api/codes/CODE`, `/api/schema` | [`diagnostics`] |
+//! | `/api/openapi.json` | all of this for programs: [`openapi`] |
 //! | `/api/traffic` | what to compute rates from |
 //! | `/metrics` | the same and more for Prometheus |
 //! | `/` | the dashboard ([`dashboard`]) |
 //! | `/health/live`, `/health/ready` | 200, or 503 while it does not serve |
 //!
-//! Who may ask is [`guard`]'s matter: to change anything needs the token. Its connections are few and short-lived, and
-//! nothing it does is on a data core, so its abuse never touches traffic.
+//! From outside in: [`bind`] listens, [`serve`] takes connections, each with its place among [`seats`]
+//! and its manners on the [`wire`]; [`answer::dress`] gives every answer its form and its deadline, and
+//! [`guard`] says who may ask. Connections are few and short-lived, and nothing is on a data core, so
+//! abuse of the API never touches traffic.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use rustls::ServerConfig;
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
@@ -50,16 +50,29 @@ use crate::diagnostics::Diagnostic;
 use crate::tls::material::Material;
 use crate::worker::{Command, Process};
 
+use bind::Bound;
+use serve::Door;
+
+mod addresses;
 mod answer;
+mod bind;
 mod connections;
 mod dashboard;
+mod diagnostics;
+mod drain;
 mod guard;
 mod metrics;
+mod openapi;
 mod reload;
 mod route;
+mod seats;
+mod serve;
 mod services;
 mod targets;
+mod tls;
+mod token;
 mod traffic;
+mod wire;
 
 /// What the admin API looks at. The control thread keeps it current.
 #[derive(Debug)]
@@ -82,7 +95,15 @@ pub struct View {
     pub diagnostics: ArcSwap<Found>,
     /// How the last reload ended; `None`: there was none.
     pub last_reload: ArcSwap<Option<Outcome>>,
-    token: ArcSwap<Option<guard::Token>>,
+    /// Requests that were refused.
+    pub refusals: guard::Refusals,
+    /// Listeners on their way out.
+    pub leaving: ArcSwap<Vec<addresses::Leaving>>,
+    /// Somebody asks for the end of the process; see [`View::drain_asked`].
+    end: Notify,
+    /// How long connections may take then, if they said so.
+    end_deadline: Mutex<Option<Duration>>,
+    policy: ArcSwap<guard::Policy>,
     questions: Sender<Question>,
     requests: Sender<Request>,
 }
@@ -146,7 +167,11 @@ impl View {
             entities: ArcSwap::default(),
             diagnostics: ArcSwap::default(),
             last_reload: ArcSwap::default(),
-            token: ArcSwap::default(),
+            refusals: guard::Refusals::default(),
+            leaving: ArcSwap::default(),
+            end: Notify::new(),
+            end_deadline: Mutex::default(),
+            policy: ArcSwap::default(),
             questions,
             requests,
         };
@@ -178,6 +203,16 @@ impl View {
         let refused = self.diagnostics.load().refused.clone();
         self.diagnostics.store(Arc::new(Found { served, refused }));
     }
+
+    /// Comes back when somebody asks for the process to drain and end.
+    pub async fn drain_asked(&self) {
+        self.end.notified().await;
+    }
+
+    /// How long connections may take then, if they said so.
+    pub fn drain_deadline(&self) -> Option<Duration> {
+        *self.end_deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The listening end.
@@ -185,15 +220,18 @@ impl View {
 pub struct Admin {
     /// What it shows.
     pub view: Arc<View>,
-    serving: Option<Serving>,
+    door: Arc<Door>,
+    serving: Vec<Serving>,
 }
 
 /// Everything that could fail has not failed; see [`Admin::serve`].
 #[derive(Debug)]
 pub struct Ready {
-    token: Option<guard::Token>,
-    listen: Option<AdminListen>,
-    bound: Option<Bound>,
+    policy: guard::Policy,
+    tls: Option<Arc<ServerConfig>>,
+    /// Those that are new are bound.
+    listens: Vec<(AdminListen, Option<Bound>)>,
+    unix_mode: u32,
 }
 
 /// Why the admin API cannot be had as it is configured.
@@ -203,22 +241,6 @@ pub struct Failure(String);
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-#[derive(Debug)]
-enum Bound {
-    Tcp(TcpListener),
-    Unix(UnixListener, Temporary),
-}
-
-/// A socket that does not have its name yet; removed when dropped.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -240,115 +262,123 @@ impl Drop for Serving {
 impl Admin {
     /// Listens nowhere yet.
     pub fn new(view: Arc<View>) -> Self {
-        Self { view, serving: None }
+        let door = Door { router: router(&view), tls: ArcSwapOption::empty() };
+        Self { view, door: Arc::new(door), serving: Vec::new() }
     }
 
     /// Where it answers, for the log.
     pub fn place(&self) -> Option<String> {
-        self.serving.as_ref().map(|serving| match &serving.listen {
+        let places = self.serving.iter().map(|serving| match &serving.listen {
             AdminListen::Tcp(address) => address.to_string(),
             AdminListen::Unix(path) => format!("unix:{}", path.display()),
-        })
+        });
+        Some(places.collect::<Vec<_>>().join(", ")).filter(|places| !places.is_empty())
     }
 
-    /// Does what can fail of a change: reads the token, binds a new address. Nothing is served
-    /// differently before [`Admin::serve`].
+    /// Does what can fail of a change: reads tokens and certificates, binds new addresses. Nothing is
+    /// served differently before [`Admin::serve`].
     ///
     /// # Errors
     /// What cannot be read or bound.
     pub async fn prepare(&self, wanted: Option<&checked::Admin>) -> Result<Ready, Failure> {
         let Some(wanted) = wanted else {
-            return Ok(Ready { token: None, listen: None, bound: None });
+            let policy = guard::Policy::default();
+            return Ok(Ready { policy, tls: None, listens: Vec::new(), unix_mode: 0 });
         };
-        let token = wanted.token_file.as_deref().map(guard::Token::read).transpose();
-        let token = token.map_err(Failure)?;
-        let same = self.serving.as_ref().is_some_and(|now| now.listen == wanted.listen);
-        let bound = if same { None } else { Some(bind(&wanted.listen).await?) };
-        Ok(Ready { token, listen: Some(wanted.listen.clone()), bound })
+        let token = |path: &Option<_>| {
+            let path: Option<&Path> = path.as_deref();
+            path.map(token::Token::read).transpose().map_err(Failure)
+        };
+        let policy = guard::Policy {
+            admin: token(&wanted.token_file)?,
+            read: token(&wanted.read_token_file)?,
+            require_token: wanted.require_token,
+            hosts: wanted.hosts.clone(),
+        };
+        let tls = wanted.tls.as_ref().map(tls::config).transpose().map_err(Failure)?;
+        let unix_mode = wanted.unix_mode;
+        let mut listens = Vec::new();
+        for listen in &wanted.listens {
+            let is_served = self.serving.iter().any(|serving| serving.listen == *listen);
+            let bound = if is_served { None } else { Some(bind::bind(listen, unix_mode).await?) };
+            listens.push((listen.clone(), bound));
+        }
+        Ok(Ready { policy, tls, listens, unix_mode })
     }
 
     /// Makes what was prepared what is served.
     pub fn serve(&mut self, ready: Ready) {
-        let Ready { token, listen, bound } = ready;
-        self.view.token.store(Arc::new(token));
-        let (Some(listen), bound) = (listen, bound) else {
-            self.serving = None;
-            return;
-        };
-        let Some(bound) = bound else { return };
-        if let (Bound::Unix(_, new), AdminListen::Unix(path)) = (&bound, &listen)
-            && let Err(error) = std::fs::rename(&new.0, path)
-        {
-            tracing::error!(%error, path = %path.display(), "the admin API has no socket");
+        let Ready { policy, tls, listens, unix_mode } = ready;
+        self.view.policy.store(Arc::new(policy));
+        self.door.tls.store(tls);
+        let before = self.serving.len();
+        let mut old = std::mem::take(&mut self.serving);
+        for (listen, bound) in listens {
+            let Some(bound) = bound else {
+                if let AdminListen::Unix(path) = &listen
+                    && let Err(error) = bind::permit(path, unix_mode)
+                {
+                    tracing::error!(%error, path = %path.display(), "admin: unixMode");
+                }
+                let at = old.iter().position(|serving| serving.listen == listen);
+                self.serving.extend(at.map(|at| old.swap_remove(at)));
+                continue;
+            };
+            if let (Bound::Unix(_, socket), AdminListen::Unix(path)) = (&bound, &listen)
+                && let Err(error) = socket.name(path)
+            {
+                tracing::error!(%error, path = %path.display(), "the admin API has no socket");
+            }
+            let task = tokio::spawn(serve::accept(bound, Arc::clone(&self.door)));
+            self.serving.push(Serving { listen, task });
         }
-        let needs_token = matches!(&listen, AdminListen::Tcp(addr) if !addr.ip().is_loopback());
-        let task = tokio::spawn(accept(bound, router(&self.view, needs_token)));
-        // The address before it is let go only now.
-        self.serving = Some(Serving { listen, task });
+        // The addresses before are let go only now.
+        drop(old);
+        self.reserve(before);
     }
-}
 
-async fn bind(listen: &AdminListen) -> Result<Bound, Failure> {
-    match listen {
-        AdminListen::Tcp(address) => bind_tcp(*address)
-            .map(Bound::Tcp)
-            .map_err(|error| Failure(format!("the admin API cannot listen on {address}: {error}"))),
-        AdminListen::Unix(path) => bind_unix(path).await.map_err(|error| {
-            Failure(format!("the admin API cannot listen on unix:{}: {error}", path.display()))
-        }),
+    /// Its descriptors are not for connections.
+    fn reserve(&self, listeners_before: usize) {
+        let connections = |listeners: usize| listeners as u64 * limits::ADMIN_DESCRIPTORS / 2;
+        let (before, now) = (connections(listeners_before), connections(self.serving.len()));
+        let max = &self.view.process.connections_max;
+        let left = (max.load(Ordering::Relaxed) + before).saturating_sub(now).max(1);
+        max.store(left, Ordering::Relaxed);
     }
-}
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(
-        socket2::Domain::for_address(address),
-        socket2::Type::STREAM.nonblocking().cloexec(),
-        None,
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(128)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Can take the place of a socket that a process left behind, but not of one that somebody answers
-/// on, nor of a file of another kind. Only its owner may connect.
-async fn bind_unix(path: &Path) -> io::Result<Bound> {
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket"));
+    /// Reads the certificate again, for its files may have changed. One that is broken keeps what it
+    /// was.
+    pub fn reread(&self, served: Option<&checked::Admin>) {
+        let Some(wanted) = served.and_then(|admin| admin.tls.as_ref()) else { return };
+        match tls::config(wanted) {
+            Ok(config) => self.door.tls.store(Some(config)),
+            Err(why) => tracing::warn!("{why}; the admin API keeps what it had"),
         }
-        _ => {}
     }
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(io::Error::from(io::ErrorKind::AddrInUse));
-    }
-    // With its rights before anybody can find it.
-    let mut new: PathBuf = path.to_owned();
-    new.as_mut_os_string().push(format!(".{}", std::process::id()));
-    let _ = std::fs::remove_file(&new);
-    let listener = UnixListener::bind(&new)?;
-    let new = Temporary(new);
-    std::fs::set_permissions(&new.0, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Bound::Unix(listener, new))
 }
 
-fn router(view: &Arc<View>, needs_token: bool) -> Router {
-    let guard = guard::Guard { view: Arc::clone(view), needs_token };
+fn router(view: &Arc<View>) -> Router {
     let one = usize::try_from(limits::SERVICE_BYTES_MAX).unwrap_or(usize::MAX);
-    let (one, many) =
-        (DefaultBodyLimit::max(one), DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
+    let (one, many) = (DefaultBodyLimit::max(one), DefaultBodyLimit::max(limits::MANY_BYTES_MAX));
     Router::new()
         .merge(dashboard::routes())
         .route("/health/live", get(answer::live))
         .route("/health/ready", get(answer::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/api/status", get(answer::status))
+        .route("/api/drain", post(drain::process))
         .route("/api/tcp/targets", get(targets::targets))
+        .route("/api/tcp/targets/drain", post(drain::target))
+        .route("/api/tcp/services/{id}/drain", post(drain::service))
         .route("/api/tcp/connections", get(connections::list))
-        .route("/api/tcp/connections/{id}", delete(connections::kill))
-        .route("/api/tcp/route", get(route::route))
+        .route("/api/tcp/connections/{id}", get(connections::show).delete(connections::kill))
+        .route("/api/tcp/addresses", get(addresses::addresses))
         .route("/api/certificates", get(answer::certificates))
+        .route("/api/diagnostics", get(diagnostics::diagnostics))
+        .route("/api/codes/{code}", get(diagnostics::code))
+        .route("/api/schema", get(diagnostics::schema))
+        .route("/api/openapi.json", get(openapi::document))
+        .route("/api/tcp/route", get(route::route))
         .route("/api/traffic", get(traffic::traffic))
         .route("/api/reload", post(reload::reload))
         .route("/api/plan", get(reload::plan).merge(post(reload::plan_of).layer(many)))
@@ -372,45 +402,9 @@ fn router(view: &Arc<View>, needs_token: bool) -> Router {
         )
         .fallback(answer::not_found)
         .method_not_allowed_fallback(answer::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(guard, guard::check))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(view), metrics::count))
+        .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::clone(view), guard::check))
+        .layer(from_fn(answer::dress))
+        .layer(from_fn_with_state(Arc::clone(view), metrics::count))
         .with_state(Arc::clone(view))
-}
-
-async fn accept(bound: Bound, router: Router) {
-    let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS_MAX));
-    loop {
-        let accepted = match &bound {
-            Bound::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                spawn(stream, &router, &places);
-            }),
-            Bound::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                spawn(stream, &router, &places);
-            }),
-        };
-        if let Err(error) = accepted {
-            tracing::debug!(%error, "admin: accept");
-            // Out of descriptors, most likely: the listener stays readable.
-            tokio::time::sleep(limits::ACCEPT_BACKOFF).await;
-        }
-    }
-}
-
-fn spawn<S>(stream: S, router: &Router, places: &Arc<Semaphore>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        return metrics::turned_away();
-    };
-    let service = TowerToHyperService::new(router.clone());
-    tokio::spawn(async move {
-        let _place = place;
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::ADMIN_HEAD)
-            .max_buf_size(limits::ADMIN_HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let _ = tokio::time::timeout(limits::ADMIN_LIFETIME, connection).await;
-    });
 }

@@ -300,7 +300,7 @@ impl Follower {
 
     /// What one of its checks says; true if that changes what it is.
     fn judge(&self, check: u64, up: bool, failure: Option<&Failure>, common: &Common) -> bool {
-        let is_back = self.state.may_be_tried();
+        let is_back = !self.state.is_pending();
         if !self.state.judge(check, up) {
             return false;
         }
@@ -449,7 +449,7 @@ impl Shared {
         for follower in &inner.followers {
             follower.state.checked(took, failure.as_ref());
             // What failed takes none in that waits for its first success.
-            let waits = !follower.state.may_be_tried();
+            let waits = follower.state.is_pending();
             let new = !(up && failure.is_some() && waits)
                 && follower.judge(self.number, up, failure.as_ref(), common);
             if new && !up && follower.close_on_down {

@@ -192,6 +192,11 @@ impl Listeners {
         self.closing.remove(&fd);
     }
 
+    /// The addresses on their way out, and their services as they were.
+    pub fn leaving(&self) -> Vec<(SocketAddr, Option<Arc<Listener>>)> {
+        self.leaving.iter().map(|leaving| (leaving.addr, leaving.last.clone())).collect()
+    }
+
     /// Whether no socket is on its way out any more.
     pub fn all_closed(&self) -> bool {
         self.leaving.is_empty() && self.closing.is_empty()

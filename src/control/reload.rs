@@ -6,11 +6,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::config::checked::{Checked, OnRemoved};
+use crate::config::checked::{self, Checked, OnRemoved};
 use crate::config::found::Found;
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
@@ -334,8 +335,10 @@ impl Served {
         cores: &Cores,
     ) -> Result<Change, Refusal> {
         let Ready { checked, material, main, sources, entities, diagnostics } = ready;
-        // The token may have changed with nothing else.
-        let same_token = checked.admin.as_ref().is_none_or(|admin| admin.token_file.is_none());
+        // Tokens may have changed with nothing else.
+        let same_token =
+            checked.admin.as_ref().is_none_or(|admin| admin.token_files().next().is_none());
+        self.admin.reread(checked.admin.as_ref().filter(|_| same_token && pending.is_none()));
         let same_files = material.digest() == self.material.digest();
         let by_api = pending.is_some();
         let same = checked == self.checked && same_files && (same_token || by_api);
@@ -361,6 +364,7 @@ impl Served {
     /// Reads the files of certificates and of trust again, for one of them has changed. One that is
     /// broken keeps what it was.
     pub async fn reload_material(&mut self, cores: &Cores) {
+        self.admin.reread(self.checked.admin.as_ref());
         let since = SystemTime::now();
         let (checked, before) = (self.checked.clone(), Arc::clone(&self.material));
         let read = tokio::task::spawn_blocking(move || {
@@ -504,9 +508,12 @@ impl Served {
         self.retired.push(old);
         self.checked = checked;
         let (material, since) = material;
-        self.watch.follow(material.paths().map(Path::to_owned), since);
+        let admin_files = self.checked.admin.iter().flat_map(checked::Admin::tls_files);
+        let paths = material.paths().map(Path::to_owned).chain(admin_files.cloned());
+        self.watch.follow(paths, since);
         self.admin.view.material.store(Arc::clone(&material));
         self.admin.serve(admin);
+        self.show_leaving();
         (self.material, self.material_since) = (material, since);
         Ok(Change { added, removed })
     }
@@ -529,6 +536,16 @@ impl Served {
 
     /// Sends addresses that have lingered on to the cores for closing.
     pub fn close_due(&mut self, cores: &Cores) {
+        self.close_those_due(cores);
+        self.show_leaving();
+    }
+
+    /// Says which addresses are on their way out.
+    fn show_leaving(&self) {
+        self.admin.view.leaving.store(Arc::new(self.listeners.leaving()));
+    }
+
+    fn close_those_due(&mut self, cores: &Cores) {
         self.listeners.close_due(|addr, close_afters| {
             cores.send_all(|| Command::Unlisten(addr));
             for (state, ticks) in close_afters {

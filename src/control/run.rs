@@ -116,7 +116,7 @@ async fn control(
         listeners = ?served.listeners.addresses().len(),
         admin = served.admin.place(),
         descriptors = budget.descriptors,
-        connections_max = budget.connections,
+        connections_max = process.connections_max.load(Ordering::Relaxed),
         "serving"
     );
     // Nobody may be reading: that is no reason to end.
@@ -126,7 +126,8 @@ async fn control(
     let mut heard = Heard { signals, inbox, files, found, downs, questions, requests };
     let result = serve(&mut heard, &mut served, &mut cores).await;
     if result.is_ok() {
-        drain(options.drain_deadline, &mut heard, &mut served, &mut cores).await?;
+        let deadline = served.admin.view.drain_deadline().unwrap_or(options.drain_deadline);
+        drain(deadline, &mut heard, &mut served, &mut cores).await?;
         summarise(&process);
     }
     let ending = Arc::clone(&process);
@@ -175,6 +176,7 @@ struct Heard {
 /// Serves until a signal asks for the end.
 async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Result<(), String> {
     let Heard { signals, inbox, files, found, downs, questions, requests } = heard;
+    let view = Arc::clone(&served.admin.view);
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
     let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
     let mut reread = tokio::time::interval_at(first, limits::MATERIAL_REREAD);
@@ -186,10 +188,11 @@ async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Res
                 Asked::Reopen => served.reopen_files(),
                 Asked::End => return Ok(()),
             },
+            () = view.drain_asked() => return Ok(()),
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
             Some(()) = files.recv() => served.reload_material(cores).await,
             Some(()) = found.recv() => served.lists_changed(cores).await,
-            Some(down) = downs.recv() => cores.send_all(|| Command::CutTarget(Arc::clone(&down))),
+            Some(down) = downs.recv() => cores.send_all(|| Command::CutTarget(Arc::clone(&down), Cause::TargetDown)),
             Some(Question { core, command }) = questions.recv() => cores.send(core, command),
             Some(request) = requests.recv() => served.answer(request, cores).await,
             _ = reread.tick() => served.reload_material(cores).await,

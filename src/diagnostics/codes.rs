@@ -197,6 +197,19 @@ codes! {
         "`admin.listen` is an IP address with a port that no service listens on, or the path of a \
          Unix socket."
         "\"127.0.0.1:9900\", \"[::1]:9900\", \"unix:/run/thalweg/admin.sock\""
+    ADMIN_TLS "E210" Error "TLS of the admin API without a certificate"
+        "`admin.keyFile` and `clientCaFiles` are about TLS, which is spoken only with `certFile`. \
+         Without it tokens would go in clear where somebody meant them not to."
+        "\"admin\": { \"listen\": \"10.0.0.5:9900\", \"tokenFile\": \"admin.token\", \"certFile\": \"admin.pem\", \
+         \"keyFile\": \"admin.key\" }"
+    ADMIN_CLEAR "W210" Warn "the token of the admin API goes in clear"
+        "The address can be reached from elsewhere and speaks no TLS: whoever can listen on the way sees \
+         the token, and can do with it what its owner can."
+        "\"certFile\": \"admin.pem\", \"keyFile\": \"admin.key\", or a loopback address and a tunnel"
+    ADMIN_KEY_IDLE "W211" Warn "a key of the admin API that has no effect"
+        "`certFile` is about addresses, `unixMode` about Unix sockets, and `admin.listen` has none of \
+         them."
+        "Remove the key, or listen there too: \"listen\": [ \"127.0.0.1:9900\", \"unix:admin.sock\" ]"
     HEADERS_FROM_NOBODY "E180" Error "PROXY headers from nobody"
         "`proxyProtocol.accept` is Optional or Require, but `trusted` names nobody. A header says which \
          address a client comes from, and access lists and limits believe it: whoever may send one can \

@@ -83,9 +83,8 @@ pub fn guard(fd: BorrowedFd<'_>, idle: Option<Duration>) {
     let _ = socket.set_tcp_user_timeout(idle.map(|idle| idle.max(limits::DEAD_AFTER)));
 }
 
-/// True when the peer has acknowledged nothing for [`limits::DEAD_AFTER`] although it had something
-/// to acknowledge: bytes, or a probe of its closed window.
-pub fn is_dead(fd: BorrowedFd<'_>) -> bool {
+/// What the kernel knows of a TCP connection; `None` for another socket.
+pub fn tcp_info(fd: BorrowedFd<'_>) -> Option<libc::tcp_info> {
     // SAFETY: all-zero is a valid tcp_info; it is plain integers.
     let mut info: libc::tcp_info = unsafe { mem::zeroed() };
     let mut len = socklen::<libc::tcp_info>();
@@ -99,9 +98,16 @@ pub fn is_dead(fd: BorrowedFd<'_>) -> bool {
             &raw mut len,
         )
     });
-    result.is_ok()
-        && (info.tcpi_unacked > 0 || info.tcpi_probes > 0)
-        && u128::from(info.tcpi_last_ack_recv) >= limits::DEAD_AFTER.as_millis()
+    result.is_ok().then_some(info)
+}
+
+/// True when the peer has acknowledged nothing for [`limits::DEAD_AFTER`] although it had something
+/// to acknowledge: bytes, or a probe of its closed window.
+pub fn is_dead(fd: BorrowedFd<'_>) -> bool {
+    tcp_info(fd).is_some_and(|info| {
+        (info.tcpi_unacked > 0 || info.tcpi_probes > 0)
+            && u128::from(info.tcpi_last_ack_recv) >= limits::DEAD_AFTER.as_millis()
+    })
 }
 
 /// From now on the listener drops new SYNs, while handshakes already answered still complete and
@@ -213,6 +219,11 @@ pub fn local_addr(fd: RawFd) -> Option<SocketAddr> {
     let result =
         check(unsafe { libc::getsockname(fd, (&raw mut addr.storage).cast(), &raw mut len) });
     result.ok().and_then(|_| addr.get())
+}
+
+/// Who is at the other end of a socket.
+pub fn peer_addr(fd: BorrowedFd<'_>) -> Option<SocketAddr> {
+    SockRef::from(&fd).peer_addr().ok()?.as_socket()
 }
 
 /// Where a connect goes, in the form the kernel takes.

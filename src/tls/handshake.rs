@@ -37,6 +37,8 @@ pub struct Facts {
     pub certificates: Vec<CertificateDer<'static>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// The cipher suite, as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: Option<&'static str>,
 }
 
 /// Why there is no connection.
@@ -102,6 +104,7 @@ macro_rules! handshake {
                     alpn: self.alpn_protocol().map(Into::into),
                     certificates: certificates.to_vec(),
                     resumed: self.handshake_kind() == Some(HandshakeKind::Resumed),
+                    cipher: self.negotiated_cipher_suite().and_then(|it| it.suite().as_str()),
                 }
             }
 

@@ -1,5 +1,10 @@
 //! The admin API: what it shows, to whom, and that it comes, moves and goes by reload.
 
+mod crowds;
+mod drain;
+mod openapi;
+mod roles;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

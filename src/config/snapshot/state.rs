@@ -58,6 +58,9 @@ struct Record {
     ejections: u64,
     ejected_until: Option<SystemTime>,
     failure: Option<Failure>,
+    /// Which of its drains this is, and when its connections are to end.
+    drain: u64,
+    closes_at: Option<SystemTime>,
 }
 
 /// Why a check failed.
@@ -108,6 +111,10 @@ pub struct Report {
     pub ejected_until: Option<u64>,
     /// The last check that failed.
     pub last_failure: Option<Failure>,
+    /// An operator has taken it out.
+    pub draining: bool,
+    /// When the connections that it still has are ended for it; null: not at all.
+    pub closes_at: Option<u64>,
 }
 
 /// Whether a target gets new connections.
@@ -121,12 +128,15 @@ pub enum Status {
     Pending,
     /// Too many connections to it failed.
     Ejected,
+    /// An operator has taken it out.
+    Draining,
 }
 
 const SHARE: u32 = 0xffff;
 const DOWN: u32 = 1 << 16;
 const PENDING: u32 = 1 << 17;
 const EJECTED: u32 = 1 << 18;
+const DRAINING: u32 = 1 << 19;
 
 /// What cores ask and say.
 impl TargetState {
@@ -150,9 +160,20 @@ impl TargetState {
         self.status.load(Ordering::Relaxed) & DOWN != 0
     }
 
-    /// Whether it may be tried while health is ignored: once it has passed a check, where it must.
+    /// Whether it has yet to pass its first check.
+    pub fn is_pending(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & PENDING != 0
+    }
+
+    /// Whether an operator has taken it out.
+    pub fn is_draining(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & DRAINING != 0
+    }
+
+    /// Whether it may be tried while health is ignored: once it has passed a check, where it must, and
+    /// not while it drains.
     pub fn may_be_tried(&self) -> bool {
-        self.status.load(Ordering::Relaxed) & PENDING == 0
+        self.status.load(Ordering::Relaxed) & (PENDING | DRAINING) == 0
     }
 
     /// A connection could not be made. True when the control thread is to be told: after so many
@@ -244,7 +265,7 @@ impl TargetState {
     /// success.
     pub fn verdict(&self) -> Option<bool> {
         let checked = self.record(|record| record.checked);
-        (checked && self.may_be_tried()).then(|| !self.is_down())
+        (checked && !self.is_pending()).then(|| !self.is_down())
     }
 
     /// From now on it has the checks of these numbers and no others. What one that goes on has said
@@ -290,11 +311,11 @@ impl TargetState {
             let all = opinions.iter().all(|(_, said)| *said == Some(true));
             (all, opinions.iter().any(|(_, said)| *said == Some(false)))
         });
-        let changed = match (self.may_be_tried(), any_down) {
+        let changed = match (self.is_pending(), any_down) {
             // It waits until all have passed.
-            (false, _) => all && self.clear(PENDING),
-            (true, true) => self.set(DOWN),
-            (true, false) => self.clear(DOWN),
+            (true, _) => all && self.clear(PENDING),
+            (false, true) => self.set(DOWN),
+            (false, false) => self.clear(DOWN),
         };
         if changed {
             self.changed();
@@ -356,6 +377,25 @@ impl TargetState {
         self.told.store(false, Ordering::Relaxed);
     }
 
+    /// An operator takes it out, or in again. Its connections are to end at `closes_at`. Returns the
+    /// number of this drain, for [`TargetState::drains`].
+    pub fn drain(&self, drain: bool, closes_at: Option<SystemTime>) -> u64 {
+        let changed = if drain { self.set(DRAINING) } else { self.clear(DRAINING) };
+        if changed {
+            self.changed();
+        }
+        self.record(|record| {
+            record.drain += 1;
+            record.closes_at = closes_at.filter(|_| drain);
+            record.drain
+        })
+    }
+
+    /// Whether it still drains, and nobody has said anything else since.
+    pub fn drains(&self, number: u64) -> bool {
+        self.is_draining() && self.record(|record| record.drain == number)
+    }
+
     /// Whether it is ejected.
     pub fn is_ejected(&self) -> bool {
         self.status.load(Ordering::Relaxed) & EJECTED != 0
@@ -381,6 +421,7 @@ impl TargetState {
             status if status & DOWN != 0 => Status::Down,
             status if status & PENDING != 0 => Status::Pending,
             status if status & EJECTED != 0 => Status::Ejected,
+            status if status & DRAINING != 0 => Status::Draining,
             _ => Status::Up,
         }
     }
@@ -407,6 +448,8 @@ impl TargetState {
             ejections: record.ejections,
             ejected_until: record.ejected_until.map(since_1970),
             last_failure: record.failure.clone(),
+            draining: status & DRAINING != 0,
+            closes_at: record.closes_at.map(since_1970),
         }
     }
 }
@@ -439,6 +482,24 @@ mod tests {
         assert!(state.readmit());
         assert_eq!(state.share(), 10);
         assert_eq!(state.report().changes, 4);
+    }
+
+    #[test]
+    fn one_that_drains_is_out_until_it_is_taken_in() {
+        let state = TargetState::default();
+        let first = state.drain(true, None);
+        assert!(!state.is_up() && !state.may_be_tried() && state.drains(first));
+        assert_eq!(state.report().status, Status::Draining);
+        let second = state.drain(true, Some(UNIX_EPOCH));
+        assert!(!state.drains(first) && state.drains(second), "the last word counts");
+        assert_eq!(state.report().closes_at, Some(0));
+        state.begin(true);
+        state.has_checks(&[1]);
+        assert!(state.judge(1, false) && state.judge(1, true), "it is checked all the same");
+        assert!(!state.is_up());
+        state.drain(false, Some(UNIX_EPOCH));
+        assert!(state.is_up() && !state.drains(second));
+        assert_eq!(state.report().closes_at, None);
     }
 
     #[test]

@@ -108,8 +108,7 @@ pub(super) async fn list(
         while let Some(slot) = from {
             let Some(Page { rows, next }) = view.ask(core, |tx| Command::List(slot, tx)).await
             else {
-                let text = format!("core {core} does not answer");
-                return refusal(StatusCode::SERVICE_UNAVAILABLE, "core_silent", &text);
+                return silent(core);
             };
             for row in rows.into_iter().filter(|row| filter.takes(row)) {
                 if list.connections.len() == filter.limit {
@@ -124,27 +123,43 @@ pub(super) async fn list(
     Json(list).into_response()
 }
 
+/// Where a connection is, by its id: the core, and its number there.
+fn find(view: &View, id: &str) -> Option<(usize, u64)> {
+    let mut parts = id.split('-');
+    let boot = parts.next().and_then(|part| u32::from_str_radix(part, 16).ok())?;
+    let core = parts.next().and_then(|part| part.parse::<usize>().ok())?;
+    let sequence = parts.next().and_then(|part| part.parse::<u64>().ok())?;
+    let is_ours = boot == view.process.boot && core < view.process.counters.len();
+    (parts.next().is_none() && is_ours).then_some((core, sequence))
+}
+
+fn no_connection(id: &str) -> Response {
+    let text = format!("no connection `{}`", id.escape_debug());
+    refusal(StatusCode::NOT_FOUND, "not_found", &text)
+}
+
+fn silent(core: usize) -> Response {
+    let text = format!("core {core} does not answer");
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "core_silent", &text)
+}
+
+/// One connection, with all there is to know of it.
+pub(super) async fn show(State(view): State<Arc<View>>, Path(id): Path<String>) -> Response {
+    let Some((core, sequence)) = find(&view, &id) else { return no_connection(&id) };
+    match view.ask(core, |answer| Command::Show(sequence, answer)).await {
+        Some(Some(detail)) => Json(detail).into_response(),
+        Some(None) => no_connection(&id),
+        None => silent(core),
+    }
+}
+
 /// Ends one connection.
 pub(super) async fn kill(State(view): State<Arc<View>>, Path(id): Path<String>) -> Response {
-    let none = || {
-        let text = format!("no connection `{}`", id.escape_debug());
-        refusal(StatusCode::NOT_FOUND, "not_found", &text)
-    };
-    let mut parts = id.split('-');
-    let boot = parts.next().and_then(|part| u32::from_str_radix(part, 16).ok());
-    let core = parts.next().and_then(|part| part.parse::<usize>().ok());
-    let sequence = parts.next().and_then(|part| part.parse::<u64>().ok());
-    let (Some(core), Some(sequence), None) = (core, sequence, parts.next()) else { return none() };
-    if boot != Some(view.process.boot) || core >= view.process.counters.len() {
-        return none();
-    }
+    let Some((core, sequence)) = find(&view, &id) else { return no_connection(&id) };
     match view.ask(core, |answer| Command::Kill(sequence, answer)).await {
         Some(true) => Json(Deleted { deleted: true }).into_response(),
-        Some(false) => none(),
-        None => {
-            let text = format!("core {core} does not answer");
-            refusal(StatusCode::SERVICE_UNAVAILABLE, "core_silent", &text)
-        }
+        Some(false) => no_connection(&id),
+        None => silent(core),
     }
 }
 

@@ -228,6 +228,7 @@ fn of_targets(text: &mut Text, services: &[&Arc<Service>]) {
             Status::Up => 1,
             Status::Pending => 2,
             Status::Ejected => 3,
+            Status::Draining => 4,
         })
     });
     each(&families::TARGET_CHANGES, |it| Some(it.report.changes));
@@ -341,6 +342,10 @@ fn of_admin(text: &mut Text, view: &View) {
     text.family(&families::ADMIN_REQUESTS);
     for (code, count) in view.counts.requests() {
         text.sample(&[&code.to_string()], count);
+    }
+    text.family(&families::ADMIN_REFUSALS);
+    for (reason, count) in view.refusals.counts() {
+        text.sample(&[reason], count);
     }
     text.single(&families::ADMIN_REFUSED, counts::all_turned_away());
 }

@@ -26,6 +26,8 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<u32>,
     health: Report,
+    /// An operator has taken it out.
+    draining: bool,
 }
 
 /// The targets, in the order of their addresses and of the file.
@@ -72,9 +74,9 @@ pub(super) fn distinct<'a>(
     all.filter(move |(_, target)| seen.insert(Arc::as_ptr(&target.state)))
 }
 
-fn rows(service: &Service) -> impl Iterator<Item = Row<'_>> {
+fn rows<'a>(service: &'a Service) -> impl Iterator<Item = Row<'a>> {
     service.pools.iter().enumerate().flat_map(move |(rule, pool)| {
-        pool.targets.iter().map(move |target| Row {
+        let row = move |target: &'a Target, health: Report| Row {
             service: &service.spec.id,
             rule,
             target: &target.label,
@@ -82,8 +84,10 @@ fn rows(service: &Service) -> impl Iterator<Item = Row<'_>> {
             weight: target.weight,
             backup: target.backup,
             max_connections: target.max_connections.map(std::num::NonZeroU32::get),
-            health: target.state.report(),
-        })
+            draining: health.draining,
+            health,
+        };
+        pool.targets.iter().map(move |target| row(target, target.state.report()))
     })
 }
 

@@ -1,14 +1,9 @@
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::sync_channel;
-
-use arc_swap::ArcSwap;
 
 use super::*;
 use crate::config::checked::SendHeader;
 use crate::config::found::Found;
 use crate::config::snapshot::{Kept, Status};
-use crate::control::events::EventSink;
 use crate::tls::material::Material;
 
 /// The snapshot of a service `a` with these members.
@@ -57,15 +52,7 @@ fn those_that_checks_hold_down_are_out_too() {
 
 /// Health of this snapshot, whose checks a test makes itself.
 fn health(snapshot: Snapshot) -> (Health, Receiver<Arc<TargetState>>) {
-    let process = Arc::new(Process {
-        snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
-        counters: Vec::new(),
-        connections_max: AtomicU64::new(1),
-        pipes_per_core: 0,
-        events: EventSink::new(sync_channel(1).0),
-        boot: 0,
-        fault: None,
-    });
+    let process = Arc::new(Process::without_cores(snapshot));
     let (mut health, downs) = Health::start(Arc::clone(&process), 1);
     health.follow(&process.snapshot.load());
     (health, downs)

@@ -107,7 +107,7 @@ families! {
         "Connections to a target, those still connecting among them.";
     TARGET_UP "thalweg_target_up" Gauge ["service", "target"] "1: gets new connections.";
     TARGET_STATUS "thalweg_target_status" Gauge ["service", "target"]
-        "0: down, 1: up, 2: has passed no check yet and must, 3: ejected for a time.";
+        "0: down, 1: up, 2: has passed no check yet and must, 3: ejected for a time, 4: drained by an operator.";
     TARGET_CHANGES "thalweg_target_changes_total" Counter ["service", "target"]
         "Times it went up or down.";
     TARGET_CONNECTS "thalweg_target_connects_total" Counter ["service", "target", "result"]
@@ -166,6 +166,8 @@ families! {
 
     ADMIN_REQUESTS "thalweg_admin_requests_total" Counter ["code"]
         "Requests to the admin API by the status they were answered with.";
+    ADMIN_REFUSALS "thalweg_admin_refused_total" Counter ["reason"]
+        "Requests to the admin API that were refused.";
     ADMIN_REFUSED "thalweg_admin_connections_refused_total" Counter []
         "Connections to it that were closed at once, for there were too many.";
 
