@@ -189,6 +189,6 @@ mod tests {
     fn an_idle_connection_is_small() {
         let (future, live) = (size_of_future(serve), size_of::<Live>());
         assert!(future <= 1500, "the future of a connection has {future} bytes");
-        assert!(live <= 192, "`Live` has {live} bytes");
+        assert!(live <= 176, "`Live` has {live} bytes");
     }
 }

@@ -79,7 +79,7 @@ pub struct Diagnostic {
     pub line: Option<u32>,
     /// The file, if it is not the one that was asked about; the path starts there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
+    pub file: Option<std::sync::Arc<str>>,
     /// How to mend it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

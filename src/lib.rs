@@ -23,12 +23,12 @@
 //! | room | what |
 //! | --- | --- |
 //! | [`cli`] | one file per command |
-//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), health of targets ([`control::health`]), watched files ([`control::watch`]), where events go ([`control::events`]), the admin API ([`control::admin`]), systemd |
+//! | [`control`] | the control thread: start and end ([`control::run`]), [`control::reload`], sockets ([`control::listeners`]), cores' lives ([`control::cores`]), names ([`control::resolve`]), lists of targets ([`control::discover`]), health of targets ([`control::health`]), watched files ([`control::watch`]), changes of services ([`control::services`]), where they are kept ([`control::state`]), what a change would do ([`control::plan`]), where events go ([`control::events`]), the admin API ([`control::admin`]), systemd |
 //! | [`worker`], [`accept`] | a core; a listener on a core |
 //! | [`conn`] | the path; what sources have and may have ([`conn::admit::sources`]), how fast bytes may go ([`conn::pace`]); the path without a connection ([`conn::dry`]) |
 //! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
-//! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks) |
+//! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks); where services are declared ([`sources`](config::sources)) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
 //! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |

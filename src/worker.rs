@@ -68,7 +68,7 @@ impl Process {
             counters: Vec::new(),
             connections_max: AtomicU64::new(1),
             pipes_per_core: 0,
-            events: EventSink { on: std::sync::atomic::AtomicBool::new(false), queue },
+            events: EventSink::new(queue),
             boot: 0,
             fault: None,
         }

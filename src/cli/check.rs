@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::checked::{
     Address, ClientAuth, Discovery, Rule, SendHeader, Service, Target, Tls,
 };
+use crate::config::sources::Owner;
 use crate::config::span::Span;
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
@@ -48,6 +49,8 @@ struct Report<'a> {
     diagnostics: &'a [Diagnostic],
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<EventsRow>,
+    #[serde(rename = "stateDir", skip_serializing_if = "Option::is_none")]
+    state_dir: Option<String>,
     certificates: Vec<CertificateRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<admin::Row>,
@@ -72,6 +75,9 @@ struct CertificateRow {
 struct Row {
     id: String,
     name: String,
+    /// The file, if it is not the main one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     listen: String,
     tls: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,6 +158,7 @@ fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<(
         warnings: count(loaded, Severity::Warn),
         diagnostics: &loaded.diagnostics,
         events: events(loaded),
+        state_dir: state_dir(loaded),
         certificates: certificates(loaded),
         admin: admin::row(loaded),
         services: rows(loaded),
@@ -188,7 +195,17 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     if let Some(row) = admin::row(loaded) {
         writeln!(out, "  admin {}", row.in_words())?;
     }
+    if let Some(dir) = state_dir(loaded) {
+        let kept = loaded.entities.iter().filter(|entity| entity.owner == Owner::Api).count();
+        writeln!(out, "  state {}: {}", visible(&dir), plural(kept, "service"))?;
+    }
     write_table(out, &rows(loaded))
+}
+
+/// Where services are kept that the admin API creates.
+fn state_dir(loaded: &Loaded) -> Option<String> {
+    let dir = loaded.checked.as_ref()?.state_dir.as_ref()?;
+    Some(dir.display().to_string())
 }
 
 /// The services in columns as wide as their widest entry. What a service decides by comes in lines
@@ -355,6 +372,11 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
         Row {
             id: service.id.to_string(),
             name: service.name.to_string(),
+            file: loaded
+                .entities
+                .get(&service.id)
+                .filter(|entity| entity.owner != Owner::File)
+                .map(|entity| entity.place.clone()),
             listen: service.listen.to_string(),
             tls,
             client_auth,

@@ -18,9 +18,6 @@ Example: those that moved most, of one network, once a second
 Those that have been silent for an hour
   thalweg connections --json | jq -r '.connections[] | select(.idle > 3600000) | .id'")]
 pub struct Connections {
-    /// Which connections.
-    #[command(flatten)]
-    filter: Filter,
     /// At most so many.
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     limit: u32,
@@ -34,12 +31,15 @@ pub struct Connections {
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = false,
           default_missing_value = "2s", value_parser = interval)]
     watch: Option<Duration>,
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// One JSON object on standard output; with --watch one a line.
     #[arg(long)]
     json: bool,
+    /// Which connections.
+    #[command(flatten)]
+    filter: Filter,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// Which connections; everything that is given must hold.
@@ -256,7 +256,8 @@ fn lines(answer: &Value, most: Option<usize>) -> Vec<String> {
     list(answer, "connections").iter().for_each(|connection| table.row(row(connection)));
     let mut lines = table.lines(most);
     if answer.get("truncated") == Some(&Value::Bool(true)) {
-        lines.push("… and more: narrow it down, or raise --limit".to_owned());
+        let more = "… and more: narrow it down, or raise --limit";
+        lines.push(text::cut(more, most.unwrap_or(usize::MAX)));
     }
     lines
 }
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_list_fits_every_terminal() {
-        for columns in 56..=200 {
+        for columns in 20..=200 {
             for line in lines(&answer(), Some(columns)) {
                 assert!(text::width(&line) <= columns, "{columns}: {line}");
                 assert!(!line.chars().any(char::is_control), "{line:?}");

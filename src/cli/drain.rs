@@ -39,12 +39,12 @@ pub struct Drain {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// The proxy's answer as JSON on standard output.
     #[arg(long)]
     json: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// A duration, as the API takes it.
@@ -125,7 +125,11 @@ impl Drain {
             return writeln!(out, "{what} takes new connections again");
         }
         write!(out, "{what} takes no new connections")?;
-        if let Some(live) = answer.get("connections").and_then(Value::as_u64) {
+        // Of a target: a row for each service that has it.
+        let rows = text::list(answer, "targets");
+        let of_rows = (!rows.is_empty()).then(|| rows.iter().map(|row| number(row, "connections")));
+        let live = answer.get("connections").and_then(Value::as_u64);
+        if let Some(live) = live.or(of_rows.map(Iterator::sum)) {
             write!(out, "; {} it has", plural(live, "connection"))?;
         }
         match (&self.close_after, &self.deadline) {

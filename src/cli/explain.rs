@@ -13,8 +13,8 @@ use crate::diagnostics::{CODES, Code, did_you_mean, lookup, visible};
 Example: a code of `thalweg check`, and a reason of an event
   thalweg explain E101
   thalweg explain upstream/connect/refused
-Every code that speaks of certificates
-  thalweg explain certificate")]
+Every code that speaks of something unknown
+  thalweg explain unknown")]
 pub struct Explain {
     /// The code or reason; another word finds those that speak of it.
     #[arg(required_unless_present = "list", value_name = "CODE")]
@@ -128,7 +128,11 @@ fn meant(code: &str) -> Vec<(&'static str, &'static str)> {
         .map(|known| (known.code, known.title))
         .chain(Cause::ALL.iter().map(|cause| (cause.name(), cause.title())))
         .collect();
-    // A digit more or less is as likely as a wrong one: those that begin as it does.
+    // An O for a 0; a digit more or less is as likely as a wrong one: those that begin as it does.
+    let with_digits = name.replace('o', "0").replace('l', "1");
+    if let Some(known) = lookup(&with_digits) {
+        return vec![(known.code, known.title)];
+    }
     let is_code = name.starts_with(['e', 'w', 'i'])
         && name.len() > 1
         && name.chars().skip(1).all(|c| c.is_ascii_digit());
@@ -181,9 +185,9 @@ mod tests {
     #[test]
     fn what_is_meant_is_found_by_spelling_by_number_and_by_word() {
         assert_eq!(meant("upstream/connect/refusd"), [("refused", Cause::Refused.title())]);
-        assert!(meant("E1O1").iter().any(|(code, _)| *code == "E101"), "{:?}", meant("E1O1"));
+        assert_eq!(meant("E1Ol").first().map(|(code, _)| *code), Some("E101"));
         assert!(meant("e1011").iter().any(|(code, _)| *code == "E101"), "{:?}", meant("e1011"));
-        let spoken_of = meant("certificate");
+        let spoken_of = meant("unknown");
         assert!(spoken_of.len() > 1 && spoken_of.len() <= MEANT_MAX, "{spoken_of:?}");
         assert!(meant("zzzzzz").is_empty());
         assert!(meant("").is_empty());

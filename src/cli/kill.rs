@@ -21,12 +21,12 @@ pub struct Kill {
     /// The connections.
     #[arg(value_name = "ID", required_unless_present_any = FILTERS, conflicts_with_all = FILTERS)]
     ids: Vec<String>,
-    /// Which connections.
-    #[command(flatten)]
-    filter: Filter,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
+    /// Which connections.
+    #[command(flatten)]
+    filter: Filter,
     /// Which proxy.
     #[command(flatten)]
     admin: Admin,

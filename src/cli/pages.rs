@@ -88,7 +88,17 @@ impl Man {
 }
 
 fn render(command: &clap::Command, out: &mut dyn Write) -> io::Result<()> {
-    clap_mangen::Man::new(command.clone()).render(out)
+    let examples = command.get_after_help().map(ToString::to_string);
+    // The generator would run its lines together.
+    let command = command.clone().after_help(clap::builder::Resettable::Reset);
+    clap_mangen::Man::new(command).render(out)?;
+    let Some(examples) = examples else { return Ok(()) };
+    writeln!(out, ".SH EXAMPLES\n.nf")?;
+    for line in examples.lines() {
+        // No line is a request, no backslash an escape, and a dash can be pasted into a shell.
+        writeln!(out, "\\&{}", line.replace('\\', "\\e").replace('-', "\\-"))?;
+    }
+    writeln!(out, ".fi")
 }
 
 /// The pages of a command and of those below it; how many.

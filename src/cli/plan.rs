@@ -25,12 +25,12 @@ pub struct Plan {
     /// with, as it is now.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Url,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Url,
 }
 
 impl Plan {
@@ -122,6 +122,11 @@ pub fn write(
         }
     }
     writeln!(out, "    {} kept", list(listeners, "kept").len())?;
+    let settings: Vec<&str> = list(plan, "settings").iter().filter_map(Value::as_str).collect();
+    if !settings.is_empty() {
+        writeln!(out, "settings")?;
+        line(out, CHANGED, &settings.join(", "))?;
+    }
     writeln!(out, "services")?;
     for service in list(plan, "services") {
         let mut what = text(service, "id");

@@ -18,12 +18,12 @@ Example: have it read its file again, and see what is wrong with it if it is ref
 What it would do, before it does it
   thalweg plan -c /etc/thalweg.json")]
 pub struct Reload {
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// One JSON object on standard output: what changed, or the error with its diagnostics.
     #[arg(long)]
     json: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 impl Reload {
@@ -54,7 +54,17 @@ fn write(out: &mut impl Write, change: &Value, colour: bool) -> io::Result<()> {
         Some(ms) => writeln!(out, "reloaded in {}: version {version}", span(ms))?,
         None => writeln!(out, "reloaded: version {version}")?,
     }
-    let mut any = false;
+    let mut lines = told(change, "services");
+    lines.extend(change.get("listeners").map(|of| told(of, "listeners")).unwrap_or_default());
+    if lines.is_empty() {
+        lines.push("nothing else is served than before".into());
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "  {line}"))
+}
+
+/// What came, changed and went of something.
+fn told(change: &Value, of: &str) -> Vec<String> {
+    let mut lines = Vec::new();
     for key in ["added", "changed", "removed"] {
         let what = match change.get(key) {
             Some(Value::Array(list)) if !list.is_empty() => {
@@ -64,10 +74,9 @@ fn write(out: &mut impl Write, change: &Value, colour: bool) -> io::Result<()> {
             Some(Value::Number(count)) if count.as_u64() != Some(0) => count.to_string(),
             _ => continue,
         };
-        any = true;
-        writeln!(out, "  {key}: {what}")?;
+        lines.push(format!("{of} {key}: {what}"));
     }
-    if any { Ok(()) } else { writeln!(out, "  nothing else is served than before") }
+    lines
 }
 
 /// An address, or the id of a service.
@@ -91,11 +100,13 @@ mod tests {
             String::from_utf8(out).unwrap()
         };
         let change = serde_json::json!({
-            "version": 7, "added": ["0.0.0.0:1"], "removed": [], "changed": 2, "took": 12
+            "version": 7, "added": ["pg", "redis"], "removed": [], "changed": ["web"], "took": 12,
+            "listeners": { "added": ["0.0.0.0:1"], "removed": [] }
         });
         assert_eq!(
             told(change),
-            "reloaded in 12 ms: version 7\n  added: 0.0.0.0:1\n  changed: 2\n"
+            "reloaded in 12 ms: version 7\n  services added: pg, redis\n  services changed: web\n  \
+             listeners added: 0.0.0.0:1\n"
         );
         let change = serde_json::json!({ "version": 8, "added": [], "removed": [] });
         assert!(told(change).ends_with("nothing else is served than before\n"));

@@ -21,12 +21,12 @@ Example: what is served, where, and who declared it
 As JSON, one document a service
   thalweg services --json | jq '.[] | .id'")]
 pub struct Services {
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// A JSON array on standard output.
     #[arg(long)]
     json: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 /// The arguments of `service`.

@@ -15,12 +15,12 @@ Example: the proxy of a configuration, and what of it is down
   thalweg status -c /etc/thalweg.json
   thalweg status --json | jq '.targets[] | select(.health.status != \"Up\")'")]
 pub struct Status {
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 impl Status {

@@ -161,8 +161,8 @@ impl<'a> Table<'a> {
                 line.push_str(&fit(cell, *width, column.right));
                 line.push_str(&" ".repeat(GAP));
             }
-            line.truncate(line.trim_end().len());
-            line
+            // Where not even the narrowest fits, there is no more to give.
+            cut(line.trim_end(), most.unwrap_or(usize::MAX))
         };
         let mut lines = vec![line(&mut self.columns.iter().map(|column| column.head))];
         lines.extend(self.rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_table_fits_or_gives_up_what_matters_least() {
         let rows = [["a-long-name-of-a-service", "12345", "because of something long"]];
-        for most in 11..=70 {
+        for most in 1..=70 {
             for line in table(&rows, most) {
                 assert!(width(&line) <= most, "{most}: {line:?}");
             }

@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use crossterm::event::{Event, EventStream, KeyEvent};
+use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use hyper::Method;
 use serde_json::Value;
@@ -41,9 +41,6 @@ Example: the proxy of a configuration; with the token, its connections can be en
 The rates of all targets during five seconds, as a table
   thalweg top --once --view targets --interval 5s")]
 pub struct Top {
-    /// Which proxy.
-    #[command(flatten)]
-    admin: Admin,
     /// What is shown first.
     #[arg(long, value_enum, default_value_t = View::Services)]
     view: View,
@@ -53,6 +50,9 @@ pub struct Top {
     /// Print one table and end.
     #[arg(long)]
     once: bool,
+    /// Which proxy.
+    #[command(flatten)]
+    admin: Admin,
 }
 
 fn interval_of(text: &str) -> Result<Duration, String> {
@@ -123,9 +123,10 @@ fn table(out: &mut impl Write, state: &State) -> io::Result<()> {
     let (sample, total) = (&state.sample, &state.sample.total);
     writeln!(
         out,
-        "up {}, {} connections, {} accepted/s, {} failed/s, in {}/s, out {}/s\n",
+        "up {}, {} {}, {} accepted/s, {} failed/s, in {}/s, out {}/s\n",
         age(sample.uptime),
         count(total.counts.connections),
+        if total.counts.connections == 1 { "connection" } else { "connections" },
         per_second(total, |rates| rates.accepted),
         per_second(total, |rates| rates.failed),
         bytes_per_second(total, |rates| rates.bytes_in),
@@ -235,7 +236,7 @@ async fn watch(client: Client, mut state: State, every: Duration) -> io::Result<
         }
         let act = tokio::select! {
             event = events.next() => match event {
-                Some(Ok(Event::Key(key))) => pressed(&mut state, key, &mut events).await,
+                Some(Ok(Event::Key(key))) => state.key(key),
                 Some(Ok(_)) => Act::Show,
                 Some(Err(error)) => return ended(error),
                 None => Act::Quit,
@@ -275,24 +276,6 @@ fn ended(error: io::Error) -> io::Result<()> {
         _ if error.raw_os_error() == Some(libc::EIO) => Ok(()),
         _ => Err(error),
     }
-}
-
-/// A key, and those that have come with it: who holds one down is not drawn each of them.
-async fn pressed(state: &mut State, key: KeyEvent, events: &mut EventStream) -> Act {
-    let mut act = state.key(key);
-    for _ in 0..32 {
-        if act != Act::Show {
-            break;
-        }
-        let next = futures_util::FutureExt::now_or_never(events.next());
-        match next.flatten() {
-            Some(Ok(Event::Key(key))) => act = state.key(key),
-            Some(Ok(_)) => {}
-            Some(Err(_)) => return Act::Quit,
-            None => break,
-        }
-    }
-    act
 }
 
 /// Takes what the task says.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decode::Decoded;
+use super::place::Place;
 use super::{limits, read};
 use crate::diagnostics::{
     BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Diagnostic, TOO_MANY_STORED, TWO_SOURCES, visible,
@@ -140,7 +141,7 @@ impl Origins {
                 // What is wrong with the text itself has no path yet that could tell.
                 for finding in found.iter_mut().skip(before) {
                     if !finding.path.starts_with("services[") {
-                        finding.file = Some(document.place.to_string());
+                        finding.file = Some(Arc::clone(&document.place));
                     }
                 }
                 origins.all.push(Origin {
@@ -192,19 +193,22 @@ impl Origins {
             }
             let is = Path::new(&*origin.place).file_name().and_then(|name| name.to_str());
             let should = file_name(id);
-            let path = format!("services[{at}].id");
-            match should {
-                Some(should) if is == Some(&should) => {}
-                Some(should) => {
-                    let message = format!("the file of the service `{}` is another", visible(id));
-                    let finding = Diagnostic::new(&BAD_STATE_FILE, path, message);
-                    found.push(finding.hint(format!("rename it to {should}")));
-                }
-                None => {
-                    let message = "the id is too long for the name of a file";
-                    found.push(Diagnostic::new(&BAD_STATE_FILE, path, message));
-                }
-            }
+            let services = Place::Root.key("services");
+            let service = services.index(at);
+            let place = service.key("id");
+            let (message, hint) = match should {
+                Some(should) if is == Some(&should) => continue,
+                Some(should) => (
+                    format!("the file of the service `{}` has another name", visible(id)),
+                    format!("rename it to {should}"),
+                ),
+                None => (
+                    "the id is too long for the name of a file".to_owned(),
+                    "give the service a shorter one".to_owned(),
+                ),
+            };
+            let finding = Diagnostic::new(&BAD_STATE_FILE, place, message).hint(hint);
+            found.push(finding.at_line(decoded.tree.line_of(&place)));
         }
     }
 
@@ -216,7 +220,7 @@ impl Origins {
         finding.message = self.named(&finding.message);
         let Some((at, rest)) = index(&finding.path) else { return };
         let Some(origin) = self.get(at).filter(|_| at >= self.main) else { return };
-        finding.file = Some(origin.place.to_string());
+        finding.file = Some(Arc::clone(&origin.place));
         finding.path = rest.trim_start_matches('.').to_owned();
     }
 
@@ -305,10 +309,10 @@ pub fn read_state(state_dir: &Path, found: &mut Vec<Diagnostic>) -> Source {
         return source;
     }
     for path in names {
-        let place = path.display().to_string();
+        let place: Arc<str> = path.display().to_string().into();
         match read::text_within(&path, limits::SERVICE_BYTES_MAX) {
             Ok((text, _)) => {
-                source.documents.push(Document { place: place.into(), text: text.into() });
+                source.documents.push(Document { place, text: text.into() });
             }
             Err(mut finding) => {
                 finding.file = Some(place);

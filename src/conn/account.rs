@@ -41,10 +41,14 @@ pub fn arrives(core: &Core, service: &Service) {
 
 /// Counts the bytes that have moved since it was last asked, of a connection that goes on or ends.
 pub fn report(core: &Core, live: &Live) {
-    let (up, down) = live.take_unreported();
-    if up == 0 && down == 0 {
-        return;
+    let (up, down) = live.take_uncounted();
+    if up > 0 || down > 0 {
+        add(core, live, up, down);
     }
+}
+
+/// Counts bytes of a connection.
+pub fn add(core: &Core, live: &Live, up: u64, down: u64) {
     core.counters.bytes_up.add(up);
     core.counters.bytes_down.add(down);
     if let Some(counts) = core.its(&live.service().state.counts) {

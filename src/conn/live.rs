@@ -44,8 +44,9 @@ pub struct Live {
     pub up: Cell<u64>,
     /// Bytes from the target handed to the client.
     pub down: Cell<u64>,
-    /// How much of `up` and `down` has been counted.
-    reported: [Cell<u64>; 2],
+    /// How much of `up` and `down` has not been counted yet. Halves, so that an idle connection does
+    /// not need more memory for it.
+    uncounted: [Cell<u32>; 2],
     /// What was learnt of it on the way; boxed, for most plain connections say nothing.
     seen: RefCell<Option<Box<Seen>>>,
     /// Bits of [`Live::SPLICED`], [`Live::HALF_CLOSED`], …
@@ -57,7 +58,6 @@ pub struct Live {
     /// When its peers were last looked at, in ticks.
     looked: Cell<u32>,
     close_at: Cell<u32>,
-    removed: Cell<bool>,
     cut: Cell<Option<Cause>>,
     waker: RefCell<Option<Waker>>,
     client: Cell<RawFd>,
@@ -119,6 +119,8 @@ impl Live {
     const ANSWERED: u16 = 256;
     /// A target was reached.
     pub const REACHED: u16 = 512;
+    /// Its service was removed, and asks for its end.
+    const REMOVED: u16 = 1024;
 
     /// A connection just accepted.
     pub fn new(core: &Core, listener: &ListenerRef, peer: RawAddr) -> Self {
@@ -137,14 +139,13 @@ impl Live {
             retries: Cell::new(0),
             up: Cell::new(0),
             down: Cell::new(0),
-            reported: [const { Cell::new(0) }; 2],
+            uncounted: [const { Cell::new(0) }; 2],
             seen: RefCell::new(None),
             flags: Cell::new(if listener.is_shared() { 0 } else { Self::ROUTED }),
             stuck: Cell::new(0),
             last: Cell::new(now),
             looked: Cell::new(now),
             close_at: Cell::new(listener.first.ticks.end_of_life(now, spread(core, sequence))),
-            removed: Cell::new(false),
             cut: Cell::new(None),
             waker: RefCell::new(None),
             client: Cell::new(NONE),
@@ -349,13 +350,24 @@ impl Live {
         now.saturating_sub(self.last.get())
     }
 
+    /// So many bytes have been handed on, of those from the client (`up`) or from the target.
+    pub fn moved(&self, core: &Core, up: bool, n: usize) {
+        let [of_up, of_down] = &self.uncounted;
+        let (total, uncounted) = if up { (&self.up, of_up) } else { (&self.down, of_down) };
+        total.set(total.get().wrapping_add(n as u64));
+        match u32::try_from(n).ok().and_then(|n| uncounted.get().checked_add(n)) {
+            Some(sum) => uncounted.set(sum),
+            // Gigabytes since the last sweep.
+            None if up => account::add(core, self, n as u64, 0),
+            None => account::add(core, self, 0, n as u64),
+        }
+        self.touch(core);
+    }
+
     /// Bytes up and down that have not been counted yet; from now on they have been.
-    pub fn take_unreported(&self) -> (u64, u64) {
-        let [up, down] = &self.reported;
-        let take = |all: &Cell<u64>, reported: &Cell<u64>| {
-            all.get().wrapping_sub(reported.replace(all.get()))
-        };
-        (take(&self.up, up), take(&self.down, down))
+    pub fn take_uncounted(&self) -> (u64, u64) {
+        let [up, down] = &self.uncounted;
+        (up.take().into(), down.take().into())
     }
 
     /// Directions that wait for their receiver.
@@ -421,7 +433,7 @@ impl Live {
     pub fn close_at(&self, tick: u32) {
         if tick < self.close_at.get() {
             self.close_at.set(tick);
-            self.removed.set(true);
+            self.set(Self::REMOVED);
         }
     }
 
@@ -438,7 +450,7 @@ impl Live {
         let limit = if half_closed { ticks.half_closed } else { ticks.idle };
         let idle = self.idle_ticks(now);
         if now >= self.close_at.get() && self.close_at.get() != u32::MAX {
-            self.cut(if self.removed.get() { Cause::Removed } else { Cause::Lifetime });
+            self.cut(if self.has(Self::REMOVED) { Cause::Removed } else { Cause::Lifetime });
         } else if idle >= limit {
             self.cut(match (stuck, half_closed) {
                 (1.., _) => Cause::Stalled,

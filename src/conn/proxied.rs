@@ -270,8 +270,7 @@ pub async fn introduce(
         }
     }
     let gone = sent - header.len();
-    live.up.set(live.up.get().wrapping_add(gone as u64));
-    live.touch(core);
+    live.moved(core, true, gone);
     if gone > 0
         && let Some(opened) = opened
     {

@@ -389,9 +389,7 @@ impl Flow<'_> {
     }
 
     pub(crate) fn moved(&self, n: usize) {
-        let total = if self.source == Side::Client { &self.live.up } else { &self.live.down };
-        total.set(total.get().wrapping_add(n as u64));
-        self.live.touch(self.core);
+        self.live.moved(self.core, self.source == Side::Client, n);
     }
 
     pub(crate) fn source_failed(&self, error: &io::Error) -> Fault {

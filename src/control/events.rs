@@ -80,7 +80,6 @@ fn dispatch(inbox: &Receiver<ToWriter>, outputs: &Outputs) {
     let deadline = deadline + Duration::from_millis(200);
     for output in outputs.iter() {
         output.wait_for_end(deadline);
-        output.say_sums();
     }
 }
 
@@ -153,12 +152,13 @@ pub fn serve(sink: &EventSink, prepared: Prepared, lookups: &Arc<Lookups>) {
             Err(error) => tracing::error!(%error, output = %output.spec(), "events: not written"),
         }
     }
+    let outputs = Arc::new(outputs);
+    sink.outputs().store(Arc::clone(&outputs));
+    sink.want(events.as_ref());
     let deadline = Instant::now() + limits::EVENT_FLUSH_AT_END;
     for gone in before.iter().filter(|output| !outputs.iter().any(|it| Arc::ptr_eq(it, output))) {
         gone.end(deadline);
     }
-    sink.outputs().store(Arc::new(outputs));
-    sink.want(events.as_ref());
 }
 
 /// Starts an output.

@@ -30,7 +30,8 @@ pub struct Plan {
     pub changes: bool,
     /// Addresses that are listened on.
     pub listeners: Listeners,
-    /// Keys of the top level whose meaning differs, without `services`.
+    /// Keys of the top level whose meaning differs, without `services`; and `files`, if what is in the
+    /// files does that the configuration names.
     pub settings: Vec<&'static str>,
     /// The services that differ.
     pub services: Vec<Difference>,

@@ -2,36 +2,39 @@
 //! publish, let go what is old. Everything that can fail comes before the first thing that changes.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use serde::Serialize;
-
 use crate::config::checked::{self, Checked, OnRemoved};
 use crate::config::found::Found;
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
-use crate::config::sources::{self, Entities, Further, Main, Source};
+use crate::config::sources::{Entities, Main, Source};
 use crate::config::{self, Loaded};
-use crate::control::admin::{self, Admin};
+use crate::control::admin::Admin;
 use crate::control::cores::Cores;
 use crate::control::discover::Lists;
 use crate::control::events;
 use crate::control::health::Health;
-use crate::control::listeners::{BindError, Listeners};
+use crate::control::listeners::Listeners;
 use crate::control::plan::{Kind, Plan, Side};
-use crate::control::state::{Pending, StateDir, StateError};
+use crate::control::state::{Pending, StateDir};
 use crate::control::watch::Watch;
-use crate::control::{notify, resolve, state};
+use crate::control::{notify, resolve};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
 use crate::tls::material::Material;
-use crate::tls::problem::Problem;
 use crate::worker::{Command, Process};
+
+mod outcome;
+mod ready;
+
+pub use self::outcome::{Applied, Change, Refusal};
+pub(super) use self::ready::Ready;
+use self::ready::{commit, open_state};
 
 /// The served configuration and all that belongs to it.
 #[derive(Debug)]
@@ -76,95 +79,6 @@ pub struct Aides {
 
 /// Certificates and trust, and when reading them began.
 pub type Read = (Arc<Material>, SystemTime);
-
-/// What a change did to the addresses that are listened on.
-#[derive(Debug, Default, Serialize)]
-pub struct Change {
-    /// Addresses that are listened on now and were not before.
-    pub added: Vec<SocketAddr>,
-    /// Addresses that no service has any more.
-    pub removed: Vec<SocketAddr>,
-}
-
-/// What a reload did.
-#[derive(Debug, Serialize)]
-pub struct Applied {
-    /// The version that is served now.
-    pub version: u64,
-    /// The ids of services that came …
-    pub added: Vec<String>,
-    /// … went …
-    pub removed: Vec<String>,
-    /// … and are others now.
-    pub changed: Vec<String>,
-    /// What it did to the addresses.
-    pub listeners: Change,
-    /// How long it took, in ms.
-    pub took: u64,
-}
-
-/// Why a change was refused. Nothing was changed.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The configuration has errors.
-    Faults(Vec<Diagnostic>),
-    /// An address cannot be listened on.
-    Bind(BindError),
-    /// Events cannot be written as it is configured.
-    Events(events::Failure),
-    /// A certificate, or a list of whom to trust, cannot be used.
-    Material(Problem),
-    /// The admin API cannot be served as it is configured.
-    Admin(admin::Failure),
-    /// The state directory cannot be used.
-    State(StateError),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Faults(faults) => {
-                let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
-                write!(f, "the configuration has {} error(s)", errors.count())
-            }
-            Self::Bind(error) => error.fmt(f),
-            Self::Events(failure) => failure.fmt(f),
-            Self::Material(problem) => problem.fmt(f),
-            Self::Admin(failure) => failure.fmt(f),
-            Self::State(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<BindError> for Refusal {
-    fn from(error: BindError) -> Self {
-        Self::Bind(error)
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::Material(problem)
-    }
-}
-
-impl From<StateError> for Refusal {
-    fn from(error: StateError) -> Self {
-        Self::State(error)
-    }
-}
-
-impl From<events::Failure> for Refusal {
-    fn from(failure: events::Failure) -> Self {
-        Self::Events(failure)
-    }
-}
-
-impl From<admin::Failure> for Refusal {
-    fn from(failure: admin::Failure) -> Self {
-        Self::Admin(failure)
-    }
-}
 
 impl Served {
     /// Binds everything for the first time and publishes it. The cores are started afterwards, with
@@ -322,6 +236,10 @@ impl Served {
         let after = Side { checked: &ready.checked, entities: &ready.entities };
         let live = |id: &str| live.get(id).copied().unwrap_or(0);
         let mut plan = Plan::of(self.version, before, after, live);
+        if ready.material.digest() != self.material.digest() {
+            plan.settings.push("files");
+            plan.changes = true;
+        }
         plan.diagnostics.clone_from(&ready.diagnostics);
         plan
     }
@@ -570,61 +488,6 @@ impl Served {
     pub fn reopen_files(&self) {
         self.process.events.reopen();
     }
-}
-
-/// A configuration without errors.
-#[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) checked: Checked,
-    pub(super) material: Arc<Material>,
-    pub(super) main: Main,
-    pub(super) sources: Vec<Source>,
-    pub(super) entities: Entities,
-    pub(super) diagnostics: Vec<Diagnostic>,
-}
-
-impl TryFrom<Loaded> for Ready {
-    type Error = Refusal;
-
-    fn try_from(loaded: Loaded) -> Result<Self, Refusal> {
-        let Loaded { checked, material, diagnostics, main, sources, entities } = loaded;
-        let material = Arc::new(material);
-        match (checked, main) {
-            (Some(checked), Some(main)) => {
-                Ok(Self { checked, material, main, sources, entities, diagnostics })
-            }
-            _ => Err(Refusal::Faults(diagnostics)),
-        }
-    }
-}
-
-/// Takes the state directory of a configuration, unless it is the one that is `open` already. What is
-/// in it is read again once it is ours: its last holder may have changed it meanwhile.
-fn open_state(
-    open: Option<&Path>,
-    loaded: Loaded,
-    before: Option<&Material>,
-) -> Result<(Option<Option<StateDir>>, Loaded), Refusal> {
-    let Some(wanted) = loaded.checked.as_ref().map(|checked| checked.state_dir.as_deref()) else {
-        return Ok((None, loaded));
-    };
-    if wanted == open {
-        return Ok((None, loaded));
-    }
-    let Some(wanted) = wanted else { return Ok((Some(None), loaded)) };
-    let state = StateDir::open(wanted)?;
-    let read = sources::read_state(wanted, &mut Vec::new());
-    let same = loaded.sources.iter().any(|source| source.documents == read.documents);
-    let loaded = match loaded.main {
-        Some(main) if !same => config::compose(main, Further::Read, before),
-        main => Loaded { main, ..loaded },
-    };
-    Ok((Some(Some(state)), loaded))
-}
-
-/// Makes a change of a file, which may take a disk a while.
-async fn commit(pending: Pending) -> Result<(), StateError> {
-    state::elsewhere(move || pending.commit()).await
 }
 
 /// Logs diagnostics.

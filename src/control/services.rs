@@ -254,8 +254,8 @@ impl Served {
         let own = file.display().to_string();
         Ready::try_from(loaded).map_err(|refusal| match refusal {
             Refusal::Faults(mut faults) => {
-                faults.retain(|it| it.is_error() || it.file.as_ref() == Some(&own));
-                for fault in faults.iter_mut().filter(|it| it.file.as_ref() == Some(&own)) {
+                faults.retain(|it| it.is_error() || it.file.as_deref() == Some(&*own));
+                for fault in faults.iter_mut().filter(|it| it.file.as_deref() == Some(&*own)) {
                     // The caller has not seen the text that its lines are of.
                     (fault.file, fault.line) = (None, None);
                 }

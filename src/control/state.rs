@@ -98,6 +98,10 @@ impl StateDir {
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
         let state = Self { path: path.to_owned(), _lock: lock };
         state.sweep().map_err(StateError::of(format!("cleaning {}", services.display())))?;
+        // What is made in a directory is worth nothing if the directory itself does not last.
+        let doing = format!("syncing {}", path.display());
+        sync_directory_of(&services).map_err(StateError::of(doing))?;
+        let _ = sync_directory_of(path); // the one above need not be ours to open
         Ok(state)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub mod admin;
+pub mod api;
 pub mod backend;
 pub mod certs;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod data;
 pub mod dns;
 pub mod events;
 pub mod hole;
+pub mod http;
 pub mod peer;
 pub mod ports;
 pub mod process;

@@ -53,6 +53,9 @@ pub struct Row {
     pub of: Option<(String, Option<String>)>,
 }
 
+/// The cells of an entry.
+type Cells = fn(&Entry) -> Vec<String>;
+
 impl View {
     /// In the order of their keys, from `1`.
     pub const ALL: [Self; 5] =
@@ -129,11 +132,11 @@ impl View {
         if self == Self::Connections {
             return of_connections(connections, by, reverse);
         }
-        let (entries, cells): (&[Entry], fn(&Entry) -> Vec<String>) = match self {
-            Self::Services => (&sample.services, service),
-            Self::Targets => (&sample.targets, target),
-            Self::Cores => (&sample.cores, core),
-            Self::Endings | Self::Connections => (&sample.endings, ending),
+        let (entries, cells) = match self {
+            Self::Services => (&sample.services, service as Cells),
+            Self::Targets => (&sample.targets, target as Cells),
+            Self::Cores => (&sample.cores, core as Cells),
+            Self::Endings | Self::Connections => (&sample.endings, ending as Cells),
         };
         let mut sorted: Vec<&Entry> = entries.iter().collect();
         sorted.sort_by(|a, b| by.compare(a, b).then_with(|| natural(&a.key, &b.key)));

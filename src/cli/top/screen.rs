@@ -46,11 +46,12 @@ fn clipped(line: Line, columns: usize) -> Line {
 fn first(state: &State) -> Line {
     let sample = &state.sample;
     let total = &sample.total;
+    let live = total.counts.connections;
     vec![
         (Style::Bold, format!("thalweg {}", visible(&state.place))),
         (Style::Plain, format!("  up {}  ", span(sample.uptime))),
-        (Style::Bold, count(total.counts.connections)),
-        (Style::Plain, " connections  ".into()),
+        (Style::Bold, count(live)),
+        (Style::Plain, if live == 1 { " connection  " } else { " connections  " }.into()),
         (Style::Bold, per_second(total, |rates| rates.accepted)),
         (Style::Plain, " accepted/s  ".into()),
         (Style::Bold, per_second(total, |rates| rates.failed)),
@@ -82,20 +83,33 @@ fn graph(state: &State, room: usize) -> String {
     state.history.iter().skip(from).map(|rate| bar(*rate)).collect()
 }
 
-/// What needs attention.
+/// What needs attention, and what narrows the view.
 fn said(state: &State) -> Line {
+    let mut line = attention(state);
+    if let Some((service, target)) = &state.scope {
+        let target = target.as_ref().map(|target| format!(" → {target}")).unwrap_or_default();
+        line.push((Style::Bold, visible(&format!("of {service}{target}  "))));
+    }
+    if !state.filter.is_empty() {
+        line.push((Style::Bold, visible(&format!("filter: {}", state.filter))));
+    }
+    line
+}
+
+fn attention(state: &State) -> Line {
     if let Some(id) = &state.asking {
-        return vec![(Style::Bad, format!("End connection {}? y/n", visible(id)))];
+        return vec![(Style::Bad, format!("End connection {}? y/n  ", visible(id)))];
     }
     if let Some((why, looks)) = &state.trouble {
         let times = if *looks > 1 { format!(" ({looks} times)") } else { String::new() };
-        return vec![(Style::Bad, format!("no news: {}{times}; trying again", visible(why)))];
+        let text = format!("no news, trying again{times}: {}  ", visible(why));
+        return vec![(Style::Bad, text)];
     }
     if let Some(message) = &state.message {
-        return vec![(Style::Bold, visible(message))];
+        return vec![(Style::Bold, visible(message) + "  ")];
     }
     if state.paused {
-        return vec![(Style::Bold, "paused: p goes on".into())];
+        return vec![(Style::Bold, "paused: p goes on  ".into())];
     }
     Vec::new()
 }
@@ -109,15 +123,6 @@ fn tabs(state: &State) -> Line {
     let (by, reversed) = state.order();
     let way = if reversed { "▲" } else { "▼" };
     line.push((Style::Faint, format!("  {way} {}", by.name())));
-    if let Some((service, target)) = &state.scope {
-        let target = target.as_ref().map(|target| format!(" → {target}")).unwrap_or_default();
-        line.push((Style::Bold, visible(&format!("  of {service}{target}"))));
-    }
-    if state.typing {
-        line.push((Style::Bold, visible(&format!("  filter: {}_", state.filter))));
-    } else if !state.filter.is_empty() {
-        line.push((Style::Bold, visible(&format!("  filter: {}", state.filter))));
-    }
     line
 }
 
@@ -188,7 +193,7 @@ fn keys(state: &State) -> Line {
     } else if state.asking.is_some() {
         &[("y", "end it"), ("any other key", "do not")]
     } else if state.typing {
-        &[("Enter", "keep"), ("Esc", "drop"), ("any text", "rows that have it")]
+        &[("Enter", "keep"), ("Esc", "drop")]
     } else if state.view == View::Connections {
         &[
             ("q", "quit"),
@@ -216,6 +221,9 @@ fn keys(state: &State) -> Line {
         ]
     };
     let mut line = Line::new();
+    if state.typing {
+        line.push((Style::Bold, visible(&format!("filter: {}_   ", state.filter))));
+    }
     for (key, what) in all {
         line.push((Style::Bold, (*key).to_owned()));
         line.push((Style::Plain, format!(" {what}  ")));

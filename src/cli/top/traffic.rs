@@ -176,22 +176,23 @@ fn merged(targets: impl Iterator<Item = Entry>) -> Vec<Entry> {
 fn rates(now: &mut [Entry], before: &[Entry], seconds: f64) {
     let before: HashMap<&str, &Entry> = before.iter().map(|it| (&*it.key, it)).collect();
     for entry in now {
-        let Some(earlier) = before.get(&*entry.key) else { continue };
-        let (new, old) = (&entry.counts, &earlier.counts);
-        // A counter that went back belongs to something new of the same name.
-        let rate = |new: u64, old: u64| Some(new.checked_sub(old)? as f64 / seconds);
-        let all = || {
-            Some(Rates {
-                accepted: rate(new.accepted, old.accepted)?,
-                failed: rate(new.failed, old.failed)?,
-                bytes_in: rate(new.bytes_in, old.bytes_in)?,
-                bytes_out: rate(new.bytes_out, old.bytes_out)?,
-                handshakes: rate(new.handshakes, old.handshakes)?,
-                ticks: rate(entry.ticks, earlier.ticks)?,
-            })
-        };
-        entry.rates = all();
+        let earlier = before.get(&*entry.key);
+        entry.rates = earlier.and_then(|earlier| growth(entry, earlier, seconds));
     }
+}
+
+/// `None`: a counter went back, so this is something new of the same name.
+fn growth(now: &Entry, before: &Entry, seconds: f64) -> Option<Rates> {
+    let rate = |new: u64, old: u64| Some(new.checked_sub(old)? as f64 / seconds);
+    let (new, old) = (&now.counts, &before.counts);
+    Some(Rates {
+        accepted: rate(new.accepted, old.accepted)?,
+        failed: rate(new.failed, old.failed)?,
+        bytes_in: rate(new.bytes_in, old.bytes_in)?,
+        bytes_out: rate(new.bytes_out, old.bytes_out)?,
+        handshakes: rate(new.handshakes, old.handshakes)?,
+        ticks: rate(now.ticks, before.ticks)?,
+    })
 }
 
 #[cfg(test)]

@@ -150,14 +150,18 @@ fn the_kernels_choice_of_a_listener() {
                  "rules": [ {{ "targets": [ {{ "host": "10.0.0.1" }} ] }} ] }}"#
         )
     };
-    let snapshot = snapshot(&[service("a", "0.0.0.0"), service("b", "127.0.0.1")].join(","));
-    let of = |interface: &str| {
+    let of = |snapshot: &Snapshot, interface: &str| {
         let interface = Some(interface.parse().unwrap());
-        ask(&snapshot, Question { port: 10, interface, ..Question::default() }).service
+        ask(snapshot, Question { port: 10, interface, ..Question::default() }).service
     };
-    assert_eq!(of("127.0.0.1").as_deref(), Some("b"));
-    assert_eq!(of("10.0.0.7").as_deref(), Some("a"));
-    assert_eq!(of("::1"), None);
-    let several = run(&snapshot, &Question { port: 10, ..Question::default() }, Table::File);
-    assert!(several.unwrap_err().contains("0.0.0.0:10, 127.0.0.1:10"));
+    let two = snapshot(&[service("a", "127.0.0.1"), service("b", "127.0.0.2")].join(","));
+    assert_eq!(of(&two, "127.0.0.2").as_deref(), Some("b"));
+    assert_eq!(of(&two, "127.0.0.3"), None);
+    let several = run(&two, &Question { port: 10, ..Question::default() }, Table::File);
+    assert!(several.unwrap_err().contains("127.0.0.1:10, 127.0.0.2:10"));
+    for (interface, v6) in [("0.0.0.0", None), ("::", Some("a"))] {
+        let any = snapshot(&service("a", interface));
+        assert_eq!(of(&any, "10.0.0.7").as_deref(), Some("a"), "{interface}");
+        assert_eq!(of(&any, "2001:db8::1").as_deref(), v6, "{interface}");
+    }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::{RULES_TOLD_MAX, Step};
 use crate::config::checked::{self, Balancing, ClientAuth, Rule, Tls};
 use crate::config::found::Source;
+use crate::config::pattern::Kind;
 use crate::config::snapshot::{Listener, Needs, Pool, Service};
 use crate::conn::ending::Cause;
 use crate::conn::peek::First;
@@ -120,7 +121,9 @@ fn of_rule(rule: &Rule, asked: &Asked<'_>) -> (bool, String) {
     let mut no = Vec::new();
     let mut yes = Vec::new();
     let name = asked.name.map_or("no name".to_owned(), |name| format!("the name {name}"));
-    if rule.pattern.matches(asked.name) {
+    if rule.pattern.kind() == Kind::Any {
+        yes.push("takes any name, or none".into());
+    } else if rule.pattern.matches(asked.name) {
         yes.push(format!("takes {name}"));
     } else {
         no.push(format!("does not take {name}"));

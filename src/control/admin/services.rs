@@ -315,9 +315,11 @@ pub(super) fn text(body: Body) -> Result<String, Reply> {
 
 /// A document, which is an object without a key that occurs twice.
 fn document(text: &str) -> Result<Value, Reply> {
-    let faults = config::faults_of_text(text);
+    let mut faults = config::faults_of_text(text);
     let of_format = [EMPTY.code, NOT_UTF8.code, SYNTAX.code, TOO_DEEP.code];
     if faults.iter().any(|fault| of_format.contains(&fault.code)) {
+        // They are for whoever edits files.
+        faults.iter_mut().for_each(|fault| fault.hint = None);
         return Err(Reply::faults("bad_format", &faults));
     }
     if !faults.is_empty() {

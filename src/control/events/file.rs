@@ -40,8 +40,8 @@ impl Writer {
         Self { spec, file, looked: Instant::now(), torn: false, told_rotation: false }
     }
 
-    /// The file at the path, and whether it is a regular one.
-    fn current(&mut self, more: u64) -> io::Result<(&File, bool)> {
+    /// The file at the path, and how many bytes it has; `None` if it is not a regular one.
+    fn current(&mut self) -> io::Result<(&File, Option<u64>)> {
         if self.file.is_some() && self.looked.elapsed() >= limits::EVENT_FILE_LOOK {
             self.looked = Instant::now();
             if self.was_replaced() {
@@ -51,14 +51,22 @@ impl Writer {
         if self.file.is_none() {
             self.reopen()?;
         }
-        if let (Some(file), Some(rotation)) = (&self.file, self.spec.rotation) {
-            let size = file.metadata()?;
-            if size.is_file() && size.len() > 0 && size.len() + more > rotation.max_size {
-                self.rotate(rotation);
-            }
-        }
         let file = self.file.as_ref().ok_or(ErrorKind::NotFound)?;
-        Ok((file, file.metadata()?.is_file()))
+        let about = file.metadata()?;
+        Ok((file, about.is_file().then_some(about.len())))
+    }
+
+    /// How many bytes of these lines go into the file as it is; a full one is rotated before.
+    fn room_for(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let (_, size) = self.current()?;
+        let (Some(size), Some(rotation)) = (size, self.spec.rotation) else {
+            return Ok(lines.len());
+        };
+        let fits = whole_lines(lines, rotation.max_size.saturating_sub(size));
+        if fits > 0 || size == 0 || !self.rotate(rotation) {
+            return Ok(if fits > 0 { fits } else { first_line(lines) });
+        }
+        Ok(whole_lines(lines, rotation.max_size).max(first_line(lines)))
     }
 
     /// Renamed or removed since it was opened.
@@ -68,10 +76,10 @@ impl Writer {
         !fs::metadata(&self.spec.path).is_ok_and(is_same)
     }
 
-    /// Renames the files and begins a new one. Where that fails the old one grows.
-    fn rotate(&mut self, Rotation { keep, .. }: Rotation) {
+    /// Renames the files and begins a new one. False: that fails, and the old one grows.
+    fn rotate(&mut self, Rotation { keep, .. }: Rotation) -> bool {
         let renamed = rename_all(&self.spec.path, keep).and_then(|()| self.reopen());
-        match renamed {
+        match &renamed {
             Ok(()) => self.told_rotation = false,
             Err(error) if !self.told_rotation => {
                 self.told_rotation = true;
@@ -80,7 +88,43 @@ impl Writer {
             }
             Err(_) => {}
         }
+        renamed.is_ok()
     }
+
+    /// Writes these lines into the file as it is.
+    fn append(&mut self, lines: &[u8]) -> Wrote {
+        let failed = |error| Wrote { bytes: 0, given_up: 0, failure: Some(error) };
+        let torn = self.torn;
+        let (mut file, size) = match self.current() {
+            Ok(current) => current,
+            Err(error) => return failed(error),
+        };
+        if torn && let Err(error) = file.write_all(b"\n") {
+            return failed(error);
+        }
+        let (bytes, failure) = write_some(&mut file, lines);
+        if failure.is_none() || size.is_none() {
+            self.torn = false;
+            return Wrote { bytes, given_up: 0, failure };
+        }
+        // The disk is full, most likely. Half a line is taken back.
+        let whole = whole_lines(lines.get(..bytes).unwrap_or_default(), bytes as u64);
+        let half = (bytes - whole) as u64;
+        let cut = |file: &File| file.set_len(file.metadata()?.len().saturating_sub(half));
+        self.torn = half > 0 && cut(file).is_err();
+        Wrote { bytes: whole, given_up: 0, failure }
+    }
+}
+
+/// How many bytes the whole lines have that fit into so many.
+fn whole_lines(lines: &[u8], room: u64) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX).min(lines.len());
+    let fit = lines.get(..room).unwrap_or_default();
+    fit.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}
+
+fn first_line(lines: &[u8]) -> usize {
+    lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |at| at + 1)
 }
 
 fn rename_all(path: &Path, keep: u32) -> io::Result<()> {
@@ -100,27 +144,19 @@ fn rename_all(path: &Path, keep: u32) -> io::Result<()> {
 
 impl Pen for Writer {
     fn write(&mut self, lines: &[u8], _: &Output) -> Wrote {
-        let failed = |error| Wrote { bytes: 0, given_up: 0, failure: Some(error) };
-        let torn = self.torn;
-        let (mut file, is_regular) = match self.current(lines.len() as u64) {
-            Ok(current) => current,
-            Err(error) => return failed(error),
-        };
-        if torn && let Err(error) = file.write_all(b"\n") {
-            return failed(error);
+        let mut bytes = 0;
+        while let Some(left @ [_, ..]) = lines.get(bytes..) {
+            let room = match self.room_for(left) {
+                Ok(room) => room,
+                Err(error) => return Wrote { bytes, given_up: 0, failure: Some(error) },
+            };
+            let wrote = self.append(left.get(..room).unwrap_or_default());
+            bytes += wrote.bytes;
+            if wrote.failure.is_some() {
+                return Wrote { bytes, ..wrote };
+            }
         }
-        let (bytes, failure) = write_some(&mut file, lines);
-        if failure.is_none() || !is_regular {
-            self.torn = false;
-            return Wrote { bytes, given_up: 0, failure };
-        }
-        // The disk is full, most likely. Half a line is taken back, if nobody wrote behind it.
-        let written = lines.get(..bytes).unwrap_or_default();
-        let whole = written.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let half = (bytes - whole) as u64;
-        let cut = |file: &File| file.set_len(file.metadata()?.len().saturating_sub(half));
-        self.torn = half > 0 && cut(file).is_err();
-        Wrote { bytes: whole, given_up: 0, failure }
+        Wrote { bytes, given_up: 0, failure: None }
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -169,6 +205,14 @@ impl Pen for Stdout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_fit() {
+        let lines = b"aa\nbbb\nc\n";
+        let fit = |room| whole_lines(lines, room);
+        assert_eq!([0, 2, 3, 6, 7, 8, 9, 99].map(fit), [0, 0, 3, 3, 7, 7, 9, 9]);
+        assert_eq!((first_line(lines), first_line(b"")), (3, 0));
+    }
 
     #[test]
     fn files_are_renamed_up_to_the_last_that_is_kept() {

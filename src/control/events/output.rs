@@ -197,11 +197,13 @@ impl Output {
             let came = self.came.load(Ordering::Relaxed);
             let lost = came.saturating_sub(self.written.load(Ordering::Relaxed));
             self.dropped.store(lost, Ordering::Relaxed);
+            drop(waiting);
+            self.say_sums();
         }
     }
 
     /// The last line about it.
-    pub(super) fn say_sums(&self) {
+    fn say_sums(&self) {
         let OutputReport { written, dropped, .. } = self.report();
         let output = &self.spec;
         if dropped > 0 {
@@ -355,9 +357,10 @@ impl Output {
 
     /// Its thread or task ends; what is left is lost.
     pub(super) fn ended(&self) {
+        let lost: u64 = self.lock().batches.drain(..).map(|batch| batch.count).sum();
+        self.lost(lost);
+        self.say_sums();
         self.change(|waiting| {
-            let lost: u64 = waiting.batches.drain(..).map(|batch| batch.count).sum();
-            self.dropped.fetch_add(lost, Ordering::Relaxed);
             waiting.bytes = 0;
             waiting.ended = true;
         });

@@ -101,6 +101,12 @@ impl Browser {
     /// One command, and what it gives.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same, where the browser may refuse: the page may be on its way to another.
+    #[track_caller]
+    fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
         self.last += 1;
         let mut message = json!({ "id": self.last, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -112,8 +118,10 @@ impl Browser {
                 panic!("the browser does not answer {method}");
             };
             if said["id"] == self.last {
-                assert!(said["error"].is_null(), "{method}: {}", said["error"]);
-                return said["result"].clone();
+                return match said.get("error") {
+                    Some(error) => Err(error.to_string()),
+                    None => Ok(said["result"].clone()),
+                };
             }
             self.events.push(said);
         }
@@ -144,7 +152,7 @@ impl Browser {
     fn evaluate(&mut self, expression: &str) -> Result<Value, String> {
         let parameters =
             json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let answer = self.call("Runtime.evaluate", parameters);
+        let answer = self.try_call("Runtime.evaluate", parameters)?;
         match answer.get("exceptionDetails") {
             Some(details) => Err(details.to_string()),
             None => Ok(answer["result"]["value"].clone()),

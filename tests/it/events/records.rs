@@ -28,7 +28,8 @@ fn a_long_connection_tells_of_itself() {
     let file = proxy.events_file();
     let of = |port: u16| -> Vec<Event> {
         let all = events::read(&file).into_iter();
-        all.filter(|it| it.client_port() == Some(port) && it.text("@service") != "canary").collect()
+        all.filter(|it| it.client_port() == Some(port) && it.text("@serviceId") != "canary")
+            .collect()
     };
     let port = client.port();
     let records = || of(port).iter().map(|it| it.text("record").to_owned()).collect::<Vec<_>>();

@@ -108,7 +108,9 @@ fn is_text(value: &Value, text: &str) -> bool {
     match value {
         Value::String(own) => own == text,
         Value::Array(_) | Value::Object(_) => false,
-        scalar => scalar.to_string() == text,
+        Value::Bool(own) => text == if *own { "true" } else { "false" },
+        Value::Number(own) => own.to_string() == text,
+        Value::Null => text == "null",
     }
 }
 
