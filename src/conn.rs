@@ -22,6 +22,7 @@ pub mod proxied;
 pub mod race;
 pub mod relay;
 pub mod route;
+pub(crate) mod waits;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

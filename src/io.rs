@@ -2,6 +2,7 @@
 //! its argument. Nothing here waits: sockets are non-blocking and waiting is [`crate::rt`]'s work.
 #![expect(unsafe_code, reason = "the one door to the kernel")]
 
+pub mod epoll;
 pub mod pipe;
 pub mod socket;
 pub mod system;

@@ -23,6 +23,8 @@ use crate::config::checked::IoUring;
 use crate::config::limits;
 use crate::io::system;
 
+pub mod hot;
+
 /// Which engine a core runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {

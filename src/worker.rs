@@ -37,6 +37,7 @@ use crate::control::events::{EventBatch, EventSink};
 use crate::io::pipe::PipePool;
 use crate::io::system;
 use crate::metrics::{Counters, PerCore};
+use crate::rt::hot::HotSet;
 use crate::rt::{self, Engine, Sock};
 
 /// What all cores share with the control thread: read by cores, never waited for.
@@ -203,14 +204,15 @@ fn life(
     if plan.pin && !core_affinity::set_for_current(core_affinity::CoreId { id: plan.cpu }) {
         tracing::warn!(core = plan.index, cpu = plan.cpu, "cannot be pinned; running unpinned");
     }
-    let (own_bell, bell) = match bell.try_clone() {
-        Ok(own) => (own, bell.into_fd()),
+    let (own_bell, hot) = match bell.try_clone().and_then(|own| Ok((own, HotSet::new()?))) {
+        Ok(made) => made,
         Err(error) => {
             let _ = notices.send(Notice::Died(plan.index, error.to_string()));
             return;
         }
     };
-    let core = Rc::new(Core::new(plan.index, process, notices.clone(), own_bell));
+    let core = Rc::new(Core::new(plan.index, process, notices.clone(), own_bell, hot));
+    let bell = bell.into_fd();
     // The core must outlive a panic: it knows the connections that have to be told.
     let ran = catch_unwind(AssertUnwindSafe(|| {
         rt::block_on(plan.engine, run(Rc::clone(&core), mailbox, bell))
@@ -253,6 +255,8 @@ pub struct Core {
     pub peeks: RefCell<HashMap<Source, u32>>,
     /// Pipes for splicing.
     pub pipes: Rc<PipePool>,
+    /// Busy streams.
+    pub hot: Rc<HotSet>,
     /// The coarse clock, in ticks.
     pub now: Cell<u32>,
     /// Descriptor given up when there are none left, so that a waiting client can be refused.
@@ -275,6 +279,7 @@ impl Core {
         process: Arc<Process>,
         notices: UnboundedSender<Notice>,
         bell: system::Bell,
+        hot: Rc<HotSet>,
     ) -> Self {
         let counters = process.counters.get(index).cloned().unwrap_or_default();
         // The successor of a core that died goes on where that one stopped: names stay unique.
@@ -289,6 +294,7 @@ impl Core {
             farewells: Cell::new(0),
             peeks: RefCell::default(),
             pipes: PipePool::new(process.pipes_per_core),
+            hot,
             now: Cell::new(0),
             reserve: RefCell::new(system::reserve_descriptor()),
             short: Cell::new(false),
@@ -368,6 +374,7 @@ impl Core {
             account::close(self, &live, Ending::us(Step::Relay, Cause::Panic));
         }
         self.counters.live.set(0);
+        self.hot.bury();
     }
 
     /// Tells every connection to end.
@@ -427,6 +434,9 @@ impl Core {
 /// The core's own tasks. Ends when told to and no connection is left.
 async fn run(core: Rc<Core>, mailbox: Receiver<Command>, bell: OwnedFd) {
     let Ok(bell) = Sock::new(bell) else { return };
+    if core.hot.start().is_err() {
+        return;
+    }
     rt::spawn(tick(Rc::clone(&core)));
     loop {
         for _ in 0..limits::COMMANDS_PER_TURN {

@@ -122,6 +122,15 @@ pub const PIPE_BYTES: i32 = 256 << 10;
 pub const PIPES_LENT_MAX: usize = 256;
 /// Most empty pipes a core keeps for the next flow.
 pub const PIPES_IDLE_MAX: usize = 32;
+/// Waits for bytes after which a direction is busy: short connections and quiet ones never are.
+pub const HOT_AFTER: u16 = 16;
+/// Busy directions of a core whose readiness is told by edges; some 300 bytes each, most of it the
+/// kernel's. Those beyond poll for each message.
+pub const HOT_MAX: usize = 16_384;
+/// Places looked at for one that is not busy any more.
+pub const HOT_CLOCK_STEPS: usize = 8;
+/// Looks for edges in a row before the ring's own completions are collected: some hundred µs.
+pub const HOT_STREAK: u32 = 16;
 /// Bytes one direction may move before other connections get their turn.
 pub const TURN_BYTES: usize = 1 << 20;
 /// After a reset on one side, how long the bytes already sent to the other may stay without any

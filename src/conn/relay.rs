@@ -25,6 +25,7 @@ use crate::config::limits;
 use crate::conn::ending::{Cause, Ending, Side, Step};
 use crate::conn::live::Live;
 use crate::conn::pace::Pace;
+use crate::conn::waits::Waits;
 use crate::io::{socket, system};
 use crate::rt::{self, Sock};
 use crate::worker::Core;
@@ -205,6 +206,7 @@ impl Flow<'_> {
     async fn pump(&self, prefix: Box<[u8]>) -> Result<(), Fault> {
         let mut full = 0;
         let mut turn = 0;
+        let mut waits = Waits::default();
         // Look before waiting where something is likely to be there: a client's first bytes come
         // with its connect, and a short answer's FIN comes with the answer.
         let mut look_again = self.source == Side::Upstream;
@@ -223,13 +225,13 @@ impl Flow<'_> {
                 Some(turn) => turn.await,
             };
             match self.copy_once(most)? {
-                Got::Nothing => drop(self.from.readable().await),
+                Got::Nothing => waits.after_nothing(self).await,
                 Got::End => break,
                 Got::All(n) if n < limits::SCRATCH_BYTES => {
                     full = 0;
                     if !std::mem::take(&mut look_again) {
                         // A short read has emptied the socket.
-                        let _ = self.from.readable().await;
+                        waits.after_some(self).await;
                     }
                 }
                 Got::All(n) => {
@@ -243,6 +245,7 @@ impl Flow<'_> {
             }
             if full >= limits::FULL_READS_TO_SPLICE {
                 full = 0;
+                waits = Waits::default();
                 if self.splice_while_bulk().await? {
                     break;
                 }

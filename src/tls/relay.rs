@@ -21,6 +21,7 @@ use crate::conn::ending::{Cause, Ending, Side};
 use crate::conn::live::Live;
 use crate::conn::open::farewell;
 use crate::conn::relay::{Fault, Flow, Shared, until_end, wind_up};
+use crate::conn::waits::Waits;
 use crate::io::socket;
 use crate::rt::Sock;
 use crate::worker::Core;
@@ -84,6 +85,16 @@ enum Got {
     End,
 }
 
+/// Whether the source's socket is empty when its direction rests.
+enum Empty {
+    /// Nobody has looked, or others had to have their turn.
+    Perhaps,
+    /// The last read emptied it.
+    Now,
+    /// The last read found nothing.
+    Before,
+}
+
 /// What the sink has not taken yet.
 enum Rest {
     Nothing,
@@ -103,12 +114,18 @@ impl TlsFlow<'_> {
         // Tickets that wait for the first data should not wait for long.
         let mut look = self.flow.source == Side::Client
             || self.from.is_some_and(|from| from.borrow().is_unopened());
+        let mut waits = Waits::default();
+        let mut empty = Empty::Perhaps;
         loop {
             if self.from.is_some_and(|from| from.borrow().has_ended()) {
                 break;
             }
             if !look {
-                let _ = self.flow.from.readable().await;
+                match empty {
+                    Empty::Perhaps => drop(self.flow.from.readable().await),
+                    Empty::Now => waits.after_some(&self.flow).await,
+                    Empty::Before => waits.after_nothing(&self.flow).await,
+                }
             }
             let most = match self.turn(look) {
                 None => usize::MAX,
@@ -124,14 +141,17 @@ impl TlsFlow<'_> {
                 Got::Nothing => {
                     self.flow.settle(0);
                     look = false;
+                    empty = Empty::Before;
                 }
                 Got::End => break,
                 Got::Some { read, emptied } => {
                     look = !emptied;
+                    empty = Empty::Now;
                     turn += read;
                     if turn >= limits::TURN_BYTES {
                         turn = 0;
                         look = false;
+                        empty = Empty::Perhaps;
                     }
                 }
             }

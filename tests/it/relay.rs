@@ -733,3 +733,84 @@ fn trickles() {
     }
     proxy.finish();
 }
+
+/// Goal: a connection that has become busy, whose readiness is told in another way from then on, ends
+/// as any other, stalls at nothing and goes back to quiet ways.
+/// Method: 100 questions and answers, then each end: with the last bytes, after them, by a reset, on
+/// either side; urgent data; bulk and questions again.
+#[test]
+fn busy_streams() {
+    let (mut proxy, service, upstream) = between();
+    let busy = |proxy: &Proxy| {
+        let client = proxy.connect(&service);
+        let up = upstream.accept();
+        talk(&client, &up);
+        (client, up)
+    };
+    for _ in 0..20 {
+        // The end comes with the last bytes, or after them.
+        for together in [true, false] {
+            let (client, up) = busy(&proxy);
+            let (first, second) = if together { (&client, &up) } else { (&up, &client) };
+            first.send(b"last words");
+            first.fin();
+            second.expect(b"last words");
+            second.expect_eof();
+            second.send(&[7; 3000]);
+            if !together {
+                first.expect(&[7; 3000]);
+            }
+            second.fin();
+            if together {
+                first.expect(&[7; 3000]);
+            }
+            first.expect_eof();
+            proxy.ended(client, &service, CLOSED);
+        }
+        let (client, up) = busy(&proxy);
+        let outcome = client.rst();
+        up.expect_reset();
+        proxy.cut(outcome, &service, "client/relay/reset");
+        let (client, up) = busy(&proxy);
+        up.rst();
+        client.expect_reset();
+        proxy.ended(client, &service, "upstream/relay/reset");
+    }
+    let (client, up) = busy(&proxy);
+    for _ in 0..50 {
+        client.send(b"abc");
+        client.socket().send_out_of_band(b"!").expect("urgent byte");
+        client.send(b"def");
+        // The urgent byte is dropped, or comes as any other when the next one overtakes it.
+        let letters = std::iter::repeat_with(|| up.recv_exact(1)[0]).filter(|byte| *byte != b'!');
+        assert_eq!(letters.take(6).collect::<Vec<u8>>(), b"abcdef");
+    }
+    let outcome = client.rst();
+    up.expect_reset();
+    proxy.cut(outcome, &service, "client/relay/reset");
+    let (client, up) = busy(&proxy);
+    for seed in 0..3 {
+        thread::scope(|scope| {
+            let sent = scope.spawn(|| client.send_random(seed, 20 * MIB));
+            let got = up.recv_exact(20 << 20);
+            assert_eq!(Digest::of(&got), sent.join().unwrap());
+        });
+        talk(&client, &up);
+    }
+    client.fin();
+    up.expect_eof();
+    up.fin();
+    client.expect_eof();
+    proxy.ended(client, &service, CLOSED);
+    proxy.finish();
+}
+
+fn talk(client: &Peer, up: &Peer) {
+    for round in 0..100_u32 {
+        let words = round.to_le_bytes();
+        client.send(&words);
+        up.expect(&words);
+        up.send(&words);
+        client.expect(&words);
+    }
+}

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use crate::control::{admin, events};
 use crate::control::listeners::BindError;
 use crate::control::state::StateError;
+use crate::control::{admin, events};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::tls::problem::Problem;
 
