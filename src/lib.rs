@@ -30,7 +30,7 @@
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks); where services are declared ([`sources`](config::sources)) |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
-//! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers |
+//! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers; readiness of busy streams ([`rt::hot`]) |
 //! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |
 //! | [`metrics`] | what each core counts, of itself and of each service and target |
 //!

@@ -17,6 +17,10 @@ use crate::io::system;
 
 /// The connection that is not made, and which table it would meet.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Example: where a name leads by a file, and in the proxy that runs
+  thalweg route -c FILE --port 5432 --sni pg-read.example.com
+  thalweg route --port 5432 --sni pg-read.example.com --source 10.1.2.3")]
 pub struct Arguments {
     /// The configuration file. Without it a running proxy is asked.
     #[arg(short, long, value_name = "FILE")]

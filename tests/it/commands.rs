@@ -402,7 +402,6 @@ fn the_real_one_is_read_and_connections_are_ended() {
 /// Goal: `plan` and `reload` tell the same story, and a refused one changes nothing.
 /// Method: a service more, as a plan and then as a reload; a fault.
 #[test]
-#[ignore = "needs the endpoints of services: /api/reload, /api/plan"]
 fn plan_and_reload_the_real_one() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
@@ -429,7 +428,6 @@ fn plan_and_reload_the_real_one() {
 /// Goal: `drain` takes a target out and puts it back, and ends the proxy.
 /// Method: two targets, one drained: all go to the other.
 #[test]
-#[ignore = "needs the endpoints of guard: /api/tcp/targets/drain, /api/drain"]
 fn drain_the_real_one() {
     let (first, second) = (Backend::echo(), Backend::echo());
     let service = Service::new("svc", &[first.address, second.address]);
@@ -459,7 +457,6 @@ fn drain_the_real_one() {
 /// Goal: `top --once` shows what moves.
 /// Method: a connection lives.
 #[test]
-#[ignore = "needs the endpoint of metrics: /api/traffic"]
 fn top_of_the_real_one() {
     let backend = Manual::start();
     let service = Service::new("svc", &[backend.address]);
@@ -483,13 +480,13 @@ fn top_of_the_real_one() {
 /// Goal: `services` and `service` list, create, plan and remove.
 /// Method: one of the file, one made by the API.
 #[test]
-#[ignore = "needs the endpoints of services: /api/tcp/services"]
 fn services_of_the_real_one() {
     let backend = Backend::echo();
     let service = Service::new("svc", &[backend.address]);
     let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (mut proxy, config, file) = real(&service, &dir);
     proxy.reload(&config.set("stateDir", json!(state.path())));
+    proxy.rebase(); // the lock of the state directory
     let made = Service::new("made", &[backend.address]);
     let document: Value = serde_json::from_str(&Config::new([&made]).text()).unwrap();
     let document = &document["services"][0];

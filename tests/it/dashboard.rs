@@ -323,7 +323,6 @@ fn no_answer() {
 /// meanwhile is not lost unseen, and it is deleted.
 /// Method: what a user would press and type.
 #[test]
-#[ignore = "needs /api/tcp/services and /api/traffic, which are not served yet"]
 fn a_service_is_made_changed_and_deleted() {
     let backend = Backend::echo();
     let of_file = Service::new("of-file", &[backend.address]);

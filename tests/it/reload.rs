@@ -343,6 +343,9 @@ fn storm() {
             proxy.write_config(&configs[round % 2]);
             proxy.signal(libc::SIGHUP);
             let_pass(Duration::from_millis(10));
+            if round % 100 == 0 {
+                say(&long, b"during");
+            }
         }
         drop(at_end);
         running.join().unwrap()

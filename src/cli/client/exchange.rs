@@ -76,7 +76,7 @@ impl fmt::Display for Place {
 
 /// Why an exchange came to nothing.
 enum Lost {
-    /// The connection ended before the request was taken from it: it may be sent again.
+    /// The connection ended before there was an answer, and the request may be sent again.
     Stale,
     /// See [`Trouble`].
     For(Trouble),
@@ -173,7 +173,8 @@ impl Client {
             Lost::For(Trouble::Usage("this cannot be written into a request".into()))
         })?;
         let answer = sender.send_request(built).await.map_err(|error| {
-            let again = request.method.is_safe() && error.is_incomplete_message();
+            // The other end may have closed it in between, which the kernel may tell as a reset.
+            let again = request.method.is_safe() && !error.is_parse();
             if again || error.is_canceled() { Lost::Stale } else { Lost::For(self.broken(&error)) }
         })?;
         let answer = self.whole(answer).await.map_err(Lost::For)?;

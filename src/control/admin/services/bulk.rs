@@ -68,6 +68,10 @@ where
         Err(reply) => return reply.into_response(),
     };
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.is_empty() {
+        let text = "there is no line in the body";
+        return Reply::error(StatusCode::BAD_REQUEST, "bad_format", text).into_response();
+    }
     if lines.len() > limits::BULK_MAX {
         let text = format!("a request has at most {} lines", limits::BULK_MAX);
         return Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text).into_response();
