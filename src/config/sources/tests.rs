@@ -126,7 +126,7 @@ fn defaults_are_no_fault() {
 proptest! {
     #[test]
     fn a_state_file_is_read_as_it_was_written(
-        id in "[^\\p{C}]{0,24}[^\\p{C}\\s][^\\p{C}]{0,24}",
+        id in "[^\\p{C}]{0,8}[^\\p{C}\\s][^\\p{C}]{0,8}",
         name in "\\PC{0,40}",
         port in 1_u16..,
     ) {

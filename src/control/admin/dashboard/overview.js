@@ -29,7 +29,11 @@ export function eventCounters(text) {
   const found = [];
   for (const line of String(text).split('\n')) {
     const parts = /^thalweg_(events?_[a-z_]+)(\{.*\})? (\S+)$/.exec(line);
-    if (parts) found.push({ name: `${parts[1].replaceAll('_', ' ')}${parts[2] ? ` ${parts[2]}` : ''}`, value: Number(parts[3]) });
+    if (!parts) continue;
+    const labels = new Map([...(parts[2] ?? '').matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)].map(([, key, value]) => [key, value.replace(/\\(.)/g, '$1')]));
+    const what = parts[1].replace(/^event_output_/, '').replace(/_total$/, '').replaceAll('_', ' ');
+    const place = labels.has('kind') ? `, ${labels.get('kind')} ${(labels.get('place') ?? '').split('/').pop()}` : '';
+    found.push({ name: what + place, value: Number(parts[3]) });
   }
   return found;
 }
