@@ -168,8 +168,8 @@ causes! {
          its text.";
     NoTarget "no-target" "no target can take the connection"
         "Every target of the rule, and every backup, has been tried, has weight 0, or is out: by its \
-         health check or, for a time, by `passive`. The log has a line for each that went, with what \
-         its check saw.";
+         health check, by an operator who drains it or, for a time, by `passive`. The log has a line \
+         for each that went, with what its check saw.";
     TargetDown "target-down" "the target went down"
         "A health check found the target down, and the service's `healthCheck.onDown` is Close: its \
          connections are cut, so that clients come back and reach another one.";
