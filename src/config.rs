@@ -19,14 +19,14 @@ pub mod span;
 
 mod check;
 mod coverage;
-mod decode;
+pub(crate) mod decode;
 mod fit;
-mod place;
-mod read;
+pub(crate) mod place;
+pub(crate) mod read;
 mod reserved;
 pub mod sources;
-mod tree;
-mod values;
+pub(crate) mod tree;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@
 //! | [`wire`] | formats on the wire, no I/O: [`wire::client_hello`], [`wire::http_host`], [`wire::postgres`], [`wire::proxy_header`]; host names in one form ([`wire::name`]) |
 //! | [`tls`] | handshakes by rustls ([`tls::handshake`]), records by ourselves ([`tls::record`], [`tls::relay`]), certificates ([`tls::store`]), whom to trust ([`tls::trust`]), all of it as read from files ([`tls::material`]) |
 //! | [`config`] | file → document → [`checked`](config::checked) → [`snapshot`](config::snapshot); every bound in [`limits`](config::limits); sets of [`networks`](config::networks); where services are declared ([`sources`](config::sources)) |
+//! | [`providers`] | what other systems' documents mean: Tyk, Sōzune and Docker, Kong, Kubernetes; each makes native services of them |
 //! | [`io`] | the kernel: sockets, pipes, process. The only `unsafe` |
 //! | [`rt`] | the only file that names monoio: spawn, wait for readiness, timers; readiness of busy streams ([`rt::hot`]) |
 //! | [`diagnostics`] | codes of configuration faults; the reasons of endings are in [`conn::ending`] |
@@ -76,6 +77,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod diagnostics;
+pub mod providers;
 
 pub mod accept;
 pub mod conn;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::text::written;
 use crate::conn::ending::{self, Cause};
-use crate::diagnostics::{CODES, Code, did_you_mean, lookup, visible};
+use crate::diagnostics::{self, Code, did_you_mean, lookup, visible};
 
 /// The arguments.
 #[derive(Debug, clap::Args)]
@@ -62,9 +62,10 @@ fn write_code(out: &mut impl Write, code: &Code) -> io::Result<()> {
 
 /// The codes that stand around one in the table, whose order is that of what they are about.
 fn neighbours(code: &Code) -> impl Iterator<Item = &'static Code> {
-    let at = CODES.iter().position(|known| known.code == code.code).unwrap_or(0);
-    let from = at.saturating_sub(NEAR / 2).min(CODES.len().saturating_sub(NEAR + 1));
-    let around = CODES.iter().copied().enumerate().skip(from).take(NEAR + 1);
+    let at = diagnostics::all().position(|known| known.code == code.code).unwrap_or(0);
+    let count = diagnostics::all().count();
+    let from = at.saturating_sub(NEAR / 2).min(count.saturating_sub(NEAR + 1));
+    let around = diagnostics::all().enumerate().skip(from).take(NEAR + 1);
     around.filter(move |(index, _)| *index != at).map(|(_, code)| code)
 }
 
@@ -89,7 +90,7 @@ fn write_reason(out: &mut impl Write, code: &str, cause: Cause) -> io::Result<()
 }
 
 fn write_list(out: &mut impl Write) -> io::Result<()> {
-    let mut codes = CODES.to_vec();
+    let mut codes: Vec<_> = diagnostics::all().collect();
     codes.sort_by_key(|code| code.code);
     for code in codes {
         writeln!(out, "{}  {:7}  {}", code.code, code.severity.word(), code.title)?;
@@ -123,8 +124,7 @@ fn unknown(code: &str) -> u8 {
 fn meant(code: &str) -> Vec<(&'static str, &'static str)> {
     let typed = code.trim().to_lowercase();
     let name = typed.rsplit('/').next().unwrap_or_default();
-    let known: Vec<(&'static str, &'static str)> = CODES
-        .iter()
+    let known: Vec<(&'static str, &'static str)> = diagnostics::all()
         .map(|known| (known.code, known.title))
         .chain(Cause::ALL.iter().map(|cause| (cause.name(), cause.title())))
         .collect();
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_code_has_neighbours_that_are_others() {
-        for code in CODES {
+        for code in diagnostics::all() {
             let near: Vec<_> = neighbours(code).collect();
             assert_eq!(near.len(), NEAR, "{}", code.code);
             assert!(near.iter().all(|near| near.code != code.code), "{}", code.code);

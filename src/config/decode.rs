@@ -17,7 +17,7 @@ use super::fit::Fault;
 use super::limits::FAULTS_MAX;
 use super::place::Place;
 use super::reserved;
-use super::tree::{Node, Value, nests_too_deep};
+use super::tree::{Duplicate, Node, Value, nests_too_deep};
 use crate::diagnostics::{
     DUPLICATE_KEY, Diagnostic, EMPTY, MORE_FAULTS, NOT_UTF8, SYNTAX, TOO_DEEP, WRONG_TYPE,
 };
@@ -104,8 +104,59 @@ pub(super) fn faults_of_text(text: &str) -> Vec<Diagnostic> {
     found
 }
 
+/// Decodes a node of a foreign document, and reports all faults of shape in it, at paths that start
+/// there.
+pub(crate) fn fit<T: DeserializeOwned + Default>(
+    node: &mut Node,
+    found: &mut Vec<Diagnostic>,
+) -> Fitted<T> {
+    let mut shape = Shape { found, broken: HashSet::new(), faults: 0 };
+    let value = shape.fit(node, &Place::Root);
+    Fitted { value, broken: shape.broken }
+}
+
+/// What was decoded, though maybe not all that was written.
+#[derive(Debug)]
+pub(crate) struct Fitted<T> {
+    pub(crate) value: T,
+    /// Places that had a fault of shape: what the value has there was not written.
+    pub(crate) broken: HashSet<String>,
+}
+
 /// The text as a tree whose root is an object: `what` it is of.
 fn parse(text: &str, what: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
+    let (tree, duplicates) = read(text)?;
+    if !matches!(tree.value, Value::Object(_)) {
+        let example = match what {
+            "a service" => "{ \"id\": …, \"port\": … }",
+            _ => "{ \"services\": [ … ] }",
+        };
+        return Err(Diagnostic::new(&WRONG_TYPE, "", format!("{what} must be an object"))
+            .at_line(tree.line)
+            .hint(example));
+    }
+    for duplicate in duplicates.into_iter().take(FAULTS_MAX) {
+        found.push(twice(duplicate));
+    }
+    Ok(tree)
+}
+
+/// Reads text of any shape as JSON.
+pub(crate) fn parse_any(text: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Diagnostic> {
+    let (tree, duplicates) = read(text)?;
+    found.extend(duplicates.into_iter().take(FAULTS_MAX).map(twice));
+    Ok(tree)
+}
+
+fn twice(duplicate: Duplicate) -> Diagnostic {
+    let message = format!("duplicate key, first given in line {}", duplicate.first);
+    Diagnostic::new(&DUPLICATE_KEY, duplicate.path, message)
+        .at_line(duplicate.again)
+        .hint("keep one of them")
+}
+
+/// The text as a tree, and the keys that occur twice.
+fn read(text: &str) -> Result<(Node, Vec<Duplicate>), Diagnostic> {
     if text.starts_with('\u{feff}') {
         return Err(Diagnostic::new(&NOT_UTF8, "", "the file starts with a byte order mark")
             .at_line(1)
@@ -121,26 +172,7 @@ fn parse(text: &str, what: &str, found: &mut Vec<Diagnostic>) -> Result<Node, Di
     }
     serde_json::from_str::<serde_json::Value>(text)
         .map_err(|error| wording::syntax(text, &error))?;
-    let (tree, duplicates) = Node::read(text)
-        .ok_or_else(|| Diagnostic::new(&SYNTAX, "", "the file cannot be read as JSON"))?;
-    if !matches!(tree.value, Value::Object(_)) {
-        let example = match what {
-            "a service" => "{ \"id\": …, \"port\": … }",
-            _ => "{ \"services\": [ … ] }",
-        };
-        return Err(Diagnostic::new(&WRONG_TYPE, "", format!("{what} must be an object"))
-            .at_line(tree.line)
-            .hint(example));
-    }
-    for duplicate in duplicates.into_iter().take(FAULTS_MAX) {
-        let message = format!("duplicate key, first given in line {}", duplicate.first);
-        found.push(
-            Diagnostic::new(&DUPLICATE_KEY, duplicate.path, message)
-                .at_line(duplicate.again)
-                .hint("keep one of them"),
-        );
-    }
-    Ok(tree)
+    Node::read(text).ok_or_else(|| Diagnostic::new(&SYNTAX, "", "the file cannot be read as JSON"))
 }
 
 /// The search for faults of shape.

@@ -20,6 +20,9 @@ mod proxy;
 pub use self::admin::{Admin, Listens};
 pub use self::events::{EventOutput, Events, Record, ServiceDetail};
 pub use self::health::{Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive};
+pub use self::providers::{
+    Docker, Kong, Kubernetes, Listener, PortRange, Ports, PortsWhitelist, Providers, Sozune, Tyk,
+};
 pub use self::sources::{Discovery, Resolver};
 pub use super::size::Size;
 pub use super::span::Span;
@@ -28,6 +31,7 @@ use super::{limits, values};
 pub use proxy::{AcceptHeader, ProxyProtocol, SendHeader, Tlv};
 
 mod admin;
+mod providers;
 mod sources;
 
 /// The configuration of a Thalweg proxy. Paths are relative to the file that names them.
@@ -61,6 +65,18 @@ pub struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub state_dir: Option<PathBuf>,
+    /// Addresses that containers' labels may name. Nothing else opens a port for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+    /// The ports that services may have which this file does not declare itself: those of the admin
+    /// API and of providers. Left out: none.
+    #[serde(alias = "ports_whitelist")]
+    pub ports_whitelist: PortsWhitelist,
+    /// Let such services have any port.
+    #[serde(alias = "disable_ports_whitelist")]
+    pub disable_ports_whitelist: bool,
+    /// Where services come from that are declared in other systems' words.
+    pub providers: Providers,
     /// What the proxy serves.
     pub services: Vec<Service>,
 }

@@ -14,7 +14,7 @@ use super::tree::{Node, Value};
 
 /// What does not fit, with what was found and what was expected kept apart.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     UnknownKey { key: String, expected: &'static [&'static str] },
     UnknownValue { value: String, expected: &'static [&'static str] },
     MissingKey { key: &'static str },

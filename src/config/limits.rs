@@ -580,3 +580,11 @@ pub const TOP_FILTER_BYTES_MAX: usize = 64;
 pub const ADMIN_CHANGE: Duration = Duration::from_secs(60);
 /// Largest answer that they read, in bytes: the targets of 10,000 services.
 pub const ADMIN_ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of one file that a provider names. A cluster's manifests in one file have some; this bounds
+/// what a wrong path costs.
+pub const FOREIGN_BYTES_MAX: u64 = 64 << 20;
+
+/// Values in one YAML file, those that aliases copy among them: aliases of aliases would otherwise
+/// make gigabytes of a few lines.
+pub const YAML_NODES_MAX: usize = 2_000_000;

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A place, seen from its innermost step.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Place<'a> {
+pub(crate) enum Place<'a> {
     /// The whole file.
     Root,
     /// A member of the object at the outer place.
@@ -16,12 +16,12 @@ pub(super) enum Place<'a> {
 
 impl Place<'_> {
     /// A member of the object here.
-    pub(super) fn key<'a>(&'a self, key: &'a str) -> Place<'a> {
+    pub(crate) fn key<'a>(&'a self, key: &'a str) -> Place<'a> {
         Place::Key(self, key)
     }
 
     /// An element of the array here.
-    pub(super) fn index(&self, index: usize) -> Place<'_> {
+    pub(crate) fn index(&self, index: usize) -> Place<'_> {
         Place::Index(self, index)
     }
 }

@@ -8,12 +8,12 @@ use super::limits::CONFIG_BYTES_MAX;
 use crate::diagnostics::{Diagnostic, NOT_UTF8, TOO_LARGE, UNREADABLE};
 
 /// The text of the file and the absolute directory that it is in.
-pub(super) fn text(path: &Path) -> Result<(String, PathBuf), Diagnostic> {
+pub(crate) fn text(path: &Path) -> Result<(String, PathBuf), Diagnostic> {
     text_within(path, CONFIG_BYTES_MAX)
 }
 
 /// As [`text`], of a file that may have so many bytes.
-pub(super) fn text_within(path: &Path, most: u64) -> Result<(String, PathBuf), Diagnostic> {
+pub(crate) fn text_within(path: &Path, most: u64) -> Result<(String, PathBuf), Diagnostic> {
     let (bytes, dir) = bytes(path, most).map_err(|error| unreadable(path, &error))?;
     let Some(bytes) = bytes else {
         let message = format!("the file has more than {} MiB", most >> 20);

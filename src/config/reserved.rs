@@ -5,39 +5,18 @@
 
 use super::place::Place;
 use super::tree::{Node, Value};
-use crate::diagnostics::{Diagnostic, NOT_IN_RELEASE, NOT_IN_RELEASE_YET};
-
-/// What a key asks for nothing with, besides null.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Neutral {
-    /// Only null.
-    Null,
-    /// `false` too: it is the key's default.
-    False,
-}
-use Neutral::{False, Null};
+use crate::diagnostics::{Diagnostic, NOT_IN_RELEASE};
 
 /// Reserved keys of one kind of object.
-type Keys = &'static [(&'static str, Neutral)];
+type Keys = &'static [&'static str];
 
-/// Keys whose absence changes nothing that is served: a warning is enough.
-const HARMLESS: &[&str] = &["disablePortsWhitelist"];
-
-const TOP: Keys = &[
-    ("listeners", Null),
-    ("portsWhitelist", Null),
-    ("disablePortsWhitelist", False),
-    ("providers", Null),
-    ("addresses", Null),
-    ("tunnel", Null),
-    ("endpoints", Null),
-];
+const TOP: Keys = &["addresses", "tunnel", "endpoints"];
 
 /// All reserved names, for suggestions: which object they belong to follows from the known keys
 /// there.
 pub(super) fn beside(known: &[&str]) -> impl Iterator<Item = &'static str> {
     let keys = if known.contains(&"services") { TOP } else { &[] };
-    keys.iter().map(|(key, _)| *key)
+    keys.iter().copied()
 }
 
 /// Takes the reserved keys of the top level out.
@@ -51,15 +30,8 @@ fn take(node: &mut Node, keys: Keys, place: &Place<'_>, found: &mut Vec<Diagnost
         return;
     };
     members.retain(|(key, value)| {
-        let Some((key, neutral)) = keys.iter().find(|(reserved, _)| reserved == key) else {
-            return true;
-        };
-        let asks = match value.value {
-            Value::Null => false,
-            Value::Bool(false) => *neutral != False,
-            _ => true,
-        };
-        if asks {
+        let Some(key) = keys.iter().find(|reserved| *reserved == key) else { return true };
+        if !matches!(value.value, Value::Null) {
             found.push(report(key, &place.key(key)).at_line(value.line));
         }
         false
@@ -68,12 +40,7 @@ fn take(node: &mut Node, keys: Keys, place: &Place<'_>, found: &mut Vec<Diagnost
 
 /// The finding about one reserved key.
 fn report(key: &str, place: &Place<'_>) -> Diagnostic {
-    if matches!(place, Place::Key(Place::Root, _)) && HARMLESS.contains(&key) {
-        let message = format!("`{key}` is known but has no effect in this release");
-        Diagnostic::new(&NOT_IN_RELEASE_YET, place, message)
-    } else {
-        let message = format!("`{key}` is known but not in this release");
-        Diagnostic::new(&NOT_IN_RELEASE, place, message)
-            .hint("remove it: leaving it without effect would serve something else than it says")
-    }
+    let message = format!("`{key}` is known but not in this release");
+    Diagnostic::new(&NOT_IN_RELEASE, place, message)
+        .hint("remove it: leaving it without effect would serve something else than it says")
 }

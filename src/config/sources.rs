@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::decode::Decoded;
 use super::place::Place;
-use super::{limits, read};
+use super::{document, limits, read};
 use crate::diagnostics::{
     BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Diagnostic, TOO_MANY_STORED, TWO_SOURCES, visible,
 };
@@ -82,6 +82,17 @@ pub struct Source {
     pub owner: Owner,
     /// One a service, in the order in which they come behind those of the sources before.
     pub documents: Vec<Document>,
+    /// Further server certificates, for those services alone: each has a name.
+    pub certificates: Vec<document::Certificate>,
+    /// What was found while they were made of something foreign.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Source {
+    /// One without services.
+    pub fn empty(owner: Owner) -> Self {
+        Self { owner, documents: Vec::new(), certificates: Vec::new(), diagnostics: Vec::new() }
+    }
 }
 
 /// One service as text.
@@ -89,8 +100,21 @@ pub struct Source {
 pub struct Document {
     /// The file that it is in, or what else people find it by.
     pub place: Arc<str>,
+    /// Where it is in there: a JSON path; empty: the whole.
+    pub path: String,
+    /// The line where it begins, if the lines of `text` are not those of the place.
+    pub line: Option<u32>,
     /// JSON.
     pub text: Arc<str>,
+    /// The operator has named the port: it needs not be in the whitelist.
+    pub port_is_declared: bool,
+}
+
+impl Document {
+    /// One that is the whole of a file.
+    pub fn whole(place: Arc<str>, text: Arc<str>) -> Self {
+        Self { place, path: String::new(), line: None, text, port_is_declared: false }
+    }
 }
 
 /// Which sources there are besides the main file.
@@ -291,7 +315,7 @@ pub fn file_name(id: &str) -> Option<String> {
 /// Reads the services of a state directory, in the order of their names. One that is not there yet
 /// has none.
 pub fn read_state(state_dir: &Path, found: &mut Vec<Diagnostic>) -> Source {
-    let mut source = Source { owner: Owner::Api, documents: Vec::new() };
+    let mut source = Source::empty(Owner::Api);
     let dir = services_dir(state_dir);
     let names = match names(&dir) {
         Ok(names) => names,
@@ -312,7 +336,7 @@ pub fn read_state(state_dir: &Path, found: &mut Vec<Diagnostic>) -> Source {
         let place: Arc<str> = path.display().to_string().into();
         match read::text_within(&path, limits::SERVICE_BYTES_MAX) {
             Ok((text, _)) => {
-                source.documents.push(Document { place, text: text.into() });
+                source.documents.push(Document::whole(place, text.into()));
             }
             Err(mut finding) => {
                 finding.file = Some(place);

@@ -13,15 +13,15 @@ use super::limits;
 use super::place::Place;
 
 /// A value and the line where it starts; a member's line is that of its key.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) line: u32,
-    pub(super) value: Value,
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) line: u32,
+    pub(crate) value: Value,
 }
 
 /// As JSON has them.
-#[derive(Debug)]
-pub(super) enum Value {
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Number(serde_json::Number),
@@ -32,22 +32,48 @@ pub(super) enum Value {
 
 /// A key that an object has twice.
 #[derive(Debug)]
-pub(super) struct Duplicate {
-    pub(super) path: String,
-    pub(super) first: u32,
-    pub(super) again: u32,
+pub(crate) struct Duplicate {
+    pub(crate) path: String,
+    pub(crate) first: u32,
+    pub(crate) again: u32,
 }
 
 impl Node {
     /// Reads text that `serde_json` has accepted. Of a key that occurs twice the first value stays.
-    pub(super) fn read(text: &str) -> Option<(Self, Vec<Duplicate>)> {
+    pub(crate) fn read(text: &str) -> Option<(Self, Vec<Duplicate>)> {
         let mut reader = Reader { rest: text, line: 1, duplicates: Vec::new() };
         let root = reader.node(&Place::Root)?;
         Some((root, reader.duplicates))
     }
 
+    /// A value that is not from a text; its lines are 0.
+    pub(crate) fn of_value(value: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let value = match value {
+            Json::Null => Value::Null,
+            Json::Bool(b) => Value::Bool(*b),
+            Json::Number(n) => Value::Number(n.clone()),
+            Json::String(s) => Value::String(s.clone()),
+            Json::Array(elements) => Value::Array(elements.iter().map(Self::of_value).collect()),
+            Json::Object(members) => {
+                let member = |(key, value): (&String, &Json)| (key.clone(), Self::of_value(value));
+                Value::Object(members.iter().map(member).collect())
+            }
+        };
+        Self { line: 0, value }
+    }
+
+    /// How many values it is.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Array(elements) => elements.iter().map(Self::count).sum(),
+            Value::Object(members) => members.iter().map(|(_, node)| node.count()).sum::<usize>(),
+            _ => 0,
+        }
+    }
+
     /// The member of an object.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
             Value::Object(members) => members.iter().find(|(k, _)| k == key).map(|(_, node)| node),
             _ => None,
@@ -55,7 +81,7 @@ impl Node {
     }
 
     /// Takes a member out of an object.
-    pub(super) fn remove(&mut self, key: &str) -> Option<Self> {
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Self> {
         let Value::Object(members) = &mut self.value else {
             return None;
         };
@@ -64,7 +90,7 @@ impl Node {
     }
 
     /// Appends to the array that is a member of this object, and makes it one if it is none.
-    pub(super) fn push_to(&mut self, key: &str, element: Self) {
+    pub(crate) fn push_to(&mut self, key: &str, element: Self) {
         let Value::Object(members) = &mut self.value else { return };
         let known = members.iter_mut().find(|(k, _)| k == key);
         match known {
@@ -78,12 +104,12 @@ impl Node {
     }
 
     /// The elements of an array.
-    pub(super) fn elements(&self) -> &[Self] {
+    pub(crate) fn elements(&self) -> &[Self] {
         if let Value::Array(elements) = &self.value { elements } else { &[] }
     }
 
     /// The line of a place, or of the innermost part of it that exists.
-    pub(super) fn line_of(&self, place: &Place<'_>) -> u32 {
+    pub(crate) fn line_of(&self, place: &Place<'_>) -> u32 {
         self.walk(place).map_or_else(|outer| outer.line, |node| node.line)
     }
 
@@ -234,7 +260,7 @@ impl<'a> Reader<'a> {
 
 /// Whether the text opens more arrays and objects than may be nested. Works on any text, so that it
 /// can be asked before the text is read.
-pub(super) fn nests_too_deep(text: &str) -> Option<u32> {
+pub(crate) fn nests_too_deep(text: &str) -> Option<u32> {
     let (mut depth, mut line, mut quoted, mut escaped) = (0_usize, 1_u32, false, false);
     for byte in text.bytes() {
         line += u32::from(byte == b'\n');

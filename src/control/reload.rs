@@ -493,7 +493,7 @@ impl Served {
 /// Logs diagnostics.
 pub fn report(diagnostics: &[Diagnostic]) {
     for found in diagnostics {
-        let Diagnostic { code, message, path, line, hint, severity, file } = found;
+        let Diagnostic { code, message, path, line, hint, severity, file, provider: _ } = found;
         let file = file.as_deref();
         let hint = hint.as_deref().unwrap_or_default();
         match severity {

@@ -224,7 +224,7 @@ impl Served {
         let place: Arc<str> = file.display().to_string().into();
         let mut sources = self.sources.clone();
         if !sources.iter().any(|source| source.owner == Owner::Api) {
-            sources.insert(0, Source { owner: Owner::Api, documents: Vec::new() });
+            sources.insert(0, Source::empty(Owner::Api));
         }
         let mut before = None;
         for source in sources.iter_mut().filter(|source| source.owner == Owner::Api) {
@@ -238,7 +238,7 @@ impl Served {
                 if documents.len() >= limits::STORED_SERVICES_MAX {
                     return Err(Denied::TooMany);
                 }
-                documents.insert(at, Document { place: Arc::clone(&place), text: text.into() });
+                documents.insert(at, Document::whole(Arc::clone(&place), text.into()));
             }
         }
         Ok((sources, before))

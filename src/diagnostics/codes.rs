@@ -1,10 +1,11 @@
-//! The table of diagnostic codes. 1xx and 2xx (what is met while it is operated) are Thalweg's own; a code keeps its meaning
-//! for ever, and the number of one that is gone is not given again.
+//! The tables of diagnostic codes. 1xx and 2xx (what is met while it is operated) are Thalweg's own,
+//! 3xx are about documents of other systems, 0xx are Sōzune's, with their meaning there. A code keeps
+//! its meaning for ever, and the number of one that is gone is not given again.
 
 use super::Code;
 use super::Severity::{Error, Info, Warn};
 
-/// Defines each code as a static and lists all of them in [`CODES`], so that none can be forgotten.
+/// Defines each code as a static and lists all of them in `TABLE`, so that none can be forgotten.
 macro_rules! codes {
     ($($name:ident $code:literal $severity:ident
        $title:literal $explanation:literal $example:literal)*) => {
@@ -19,9 +20,27 @@ macro_rules! codes {
             };
         )*
 
-        /// Every code, in the order in which people read them.
-        pub static CODES: &[&Code] = &[$(&$name),*];
+        /// Every code of this table, in the order in which people read them.
+        pub(super) static TABLE: &[&Code] = &[$(&$name),*];
     };
+}
+
+mod kong;
+mod kubernetes;
+mod providers;
+mod sozune;
+mod tyk;
+
+pub use self::kong::*;
+pub use self::kubernetes::*;
+pub use self::providers::*;
+pub use self::sozune::*;
+pub use self::tyk::*;
+
+/// Every code, in the order in which people read them.
+pub fn all() -> impl Iterator<Item = &'static Code> {
+    let tables = [TABLE, providers::TABLE, tyk::TABLE, sozune::TABLE, kong::TABLE, kubernetes::TABLE];
+    tables.into_iter().flatten().copied()
 }
 
 codes! {
@@ -346,10 +365,6 @@ codes! {
     CHECK_IDLE "W160" Warn "part of a health check that has no effect"
         "The key belongs to checks that are not made as the rest is written."
         "{ \"interval\": null } makes no checks; \"passive\" alone looks at connections only"
-    NOT_IN_RELEASE_YET "W140" Warn "known, not in this release; has no effect"
-        "The contract of the configuration has this key, but this release does not use it. What is \
-         served does not change for it."
-        "Remove it to be rid of this warning."
     MORE_FAULTS "I100" Info "more faults than are shown"
         "The search for faults of shape stopped after 200. Most of them probably have the same cause."
         "Mend what is shown and check again."

@@ -10,7 +10,7 @@ fn main(text: &Value) -> Main {
 
 fn stored(id: &str, text: impl ToString) -> Document {
     let place = format!("/s/services/{}", file_name(id).unwrap());
-    Document { place: place.into(), text: text.to_string().into() }
+    Document::whole(place.into(), text.to_string().into())
 }
 
 fn service(id: &str, port: u16) -> Value {
@@ -18,7 +18,7 @@ fn service(id: &str, port: u16) -> Value {
 }
 
 fn load(text: &Value, documents: Vec<Document>) -> Loaded {
-    let source = Source { owner: Owner::Api, documents };
+    let source = Source { documents, ..Source::empty(Owner::Api) };
     compose(main(text), Further::Given(&[source]), None)
 }
 

@@ -1,0 +1,1 @@
+//! Kong's `stream_listen`.
