@@ -7,6 +7,7 @@ pub mod demo;
 pub mod drain;
 pub mod explain;
 mod findings;
+pub mod import;
 pub mod kill;
 pub mod logging;
 pub mod pages;
@@ -95,6 +96,10 @@ Example: in a pipeline, the places of its errors only
     /// Listeners added, kept and removed, services and what changes in them, connections untouched,
     /// drained and closed. Exit code 1: the configuration has errors.
     Plan(plan::Plan),
+    /// Print the native configuration that one of Tyk, Sōzune, Kong or Kubernetes means.
+    ///
+    /// What cannot be served is told on standard error and left out; exit code 1 then.
+    Import(import::Import),
     /// Print the JSON Schema of the configuration.
     #[command(after_help = "\
 Example: for an editor that checks while you type
@@ -164,6 +169,7 @@ impl Command {
             Self::Check { config, json } => check::run(&config, json),
             Self::Route { arguments } => route::run(&arguments),
             Self::Plan(plan) => plan.run(),
+            Self::Import(import) => import.run(),
             Self::Schema => schema::run(),
             Self::Explain(explain) => explain.run(),
             Self::Status(status) => status.run(),

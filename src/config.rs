@@ -5,6 +5,7 @@
 //! Certificates and their like are read too. Nothing here opens a socket, asks a resolver or looks at a clock.
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub mod checked;
 pub mod document;
@@ -18,6 +19,7 @@ pub mod snapshot;
 pub mod span;
 
 mod check;
+mod compose;
 mod coverage;
 pub(crate) mod decode;
 mod fit;
@@ -27,16 +29,20 @@ mod reserved;
 pub mod sources;
 pub(crate) mod tree;
 pub(crate) mod values;
+mod whitelist;
 
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostics::{BAD_FILE, Diagnostic, FILE_NOTE, FILE_REMARK, MORE_FAULTS, Severity};
+use crate::diagnostics::{BAD_FILE, Diagnostic, FILE_NOTE, FILE_REMARK, Severity};
+use crate::providers::Inventory;
+use crate::providers::foreign::Files;
 use crate::tls::material::Material;
 use crate::tls::problem::Problem;
 use checked::{Checked, Service, Tls};
+use compose::Composed;
 use place::Place;
-use sources::{Entities, Entity, Further, Main, Origins, Source};
+use sources::{Entities, Further, LeftOut, Main, Source};
 
 /// What came of a configuration.
 #[derive(Debug)]
@@ -53,6 +59,10 @@ pub struct Loaded {
     pub sources: Vec<Source>,
     /// Every service that is declared, also those that are not enabled.
     pub entities: Entities,
+    /// Services that are declared and left out: they are broken, or do not go with others.
+    pub left_out: Vec<LeftOut>,
+    /// What was read of the files that providers name.
+    pub files: Arc<Files>,
 }
 
 impl Loaded {
@@ -64,13 +74,14 @@ impl Loaded {
 
 /// Reads and checks a configuration file and the files that it names.
 pub fn load(path: &Path) -> Loaded {
-    load_after(path, None)
+    load_after(path, &Inventory::default(), None)
 }
 
-/// As [`load`], for a process that has `before`: what it has of a broken certificate stays.
-pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
+/// As [`load`], for a process that knows what live providers know, and has `before`: what it has of a
+/// broken certificate stays.
+pub fn load_after(path: &Path, inventory: &Inventory, before: Option<&Material>) -> Loaded {
     match Main::read(path) {
-        Ok(main) => compose(main, Further::Read, before),
+        Ok(main) => compose(main, Further::Read(inventory), before),
         Err(finding) => Composed::default().finish(None, Material::default(), vec![finding]),
     }
 }
@@ -78,7 +89,7 @@ pub fn load_after(path: &Path, before: Option<&Material>) -> Loaded {
 /// Checks a main file together with further sources, and reads the files that they name.
 pub fn compose(main: Main, further: Further<'_>, before: Option<&Material>) -> Loaded {
     let mut diagnostics = Vec::new();
-    let mut composed = Composed::of(&main, further, &mut diagnostics);
+    let composed = Composed::of(&main, further, &mut diagnostics);
     let material = match &composed.checked {
         Some(checked) => {
             let (material, problems) = load_material(checked, before);
@@ -158,53 +169,6 @@ pub fn load_material(checked: &Checked, before: Option<&Material>) -> (Material,
     let networks = checked.services.iter().flat_map(Service::network_files);
     let material = material.with_networks(networks, before, &mut problems);
     (material, problems)
-}
-
-/// All sources, checked together.
-#[derive(Debug, Default)]
-struct Composed {
-    checked: Option<Checked>,
-    sources: Vec<Source>,
-    entities: Entities,
-    origins: Origins,
-}
-
-impl Composed {
-    fn of(main: &Main, further: Further<'_>, found: &mut Vec<Diagnostic>) -> Self {
-        let Some(mut decoded) = decode::decode(&main.text, found) else { return Self::default() };
-        let sources = match (further, &decoded.document.state_dir) {
-            (Further::Given(sources), _) => sources.to_vec(),
-            (Further::Read, None) => Vec::new(),
-            (Further::Read, Some(dir)) => vec![sources::read_state(&main.dir.join(dir), found)],
-        };
-        let origins = Origins::join(main, &sources, &mut decoded, found);
-        let checked = check::check(&decoded, &main.dir, found);
-        origins.check_ids(&decoded, found);
-        origins.check_names(&decoded, found);
-        let entity = |(at, text): (usize, &String)| {
-            let origin = origins.get(at)?;
-            Entity::read(origin.owner.clone(), origin.describe(), text)
-        };
-        let entities = decoded.sources.iter().enumerate().filter_map(entity).collect();
-        Self { checked: Some(checked), sources, entities, origins }
-    }
-
-    /// Makes findings about the whole findings about the documents.
-    fn settle(&mut self, found: &mut [Diagnostic]) {
-        found.iter_mut().for_each(|finding| self.origins.settle(finding));
-    }
-
-    fn finish(self, main: Option<Main>, material: Material, mut found: Vec<Diagnostic>) -> Loaded {
-        // That the search ended early comes last, and the main file first.
-        found.sort_by(|a, b| {
-            let key = |it: &Diagnostic| (it.code == MORE_FAULTS.code, it.file.clone(), it.line);
-            key(a).cmp(&key(b))
-        });
-        let refused = found.iter().any(Diagnostic::is_error);
-        let Self { checked, sources, entities, .. } = self;
-        let checked = checked.filter(|_| !refused);
-        Loaded { checked, material, diagnostics: found, main, sources, entities }
-    }
 }
 
 fn material_finding(problem: &Problem) -> Diagnostic {

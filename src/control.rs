@@ -10,6 +10,7 @@ pub mod http;
 pub mod listeners;
 pub mod notify;
 pub mod plan;
+pub mod providers;
 pub mod reload;
 pub mod resolve;
 pub mod run;

@@ -93,6 +93,8 @@ pub struct Context<'a> {
     pub listeners: &'a [Listener],
     /// Where relative paths of the main file start.
     pub dir: &'a Path,
+    /// What files say.
+    pub files: &'a foreign::Files,
     /// What live providers know.
     pub inventory: &'a Inventory,
 }

@@ -36,7 +36,8 @@ pub fn run(file: &Path, json: bool) -> u8 {
     } else {
         write_text(&mut out, &name, &loaded, colour)
     };
-    u8::from(loaded.checked.is_none())
+    // Of what providers declare the good part is served, but somebody should know.
+    u8::from(loaded.checked.is_none() || loaded.errors() > 0)
 }
 
 /// The report of `--json`.
@@ -152,7 +153,7 @@ struct FallbackRow {
 
 fn write_json(out: &mut impl Write, file: &str, loaded: &Loaded) -> io::Result<()> {
     let report = Report {
-        ok: loaded.checked.is_some(),
+        ok: loaded.checked.is_some() && loaded.errors() == 0,
         file,
         errors: count(loaded, Severity::Error),
         warnings: count(loaded, Severity::Warn),
@@ -182,7 +183,16 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
         };
     };
     let services = plural(checked.services.len(), "service");
-    writeln!(out, "{file}: good, {services}, {warnings}")?;
+    if loaded.errors() == 0 {
+        writeln!(out, "{file}: good, {services}, {warnings}")?;
+    } else {
+        let left_out = plural(loaded.left_out.len(), "service");
+        writeln!(
+            out,
+            "{file}: good in parts, {services}; left out for {errors}: {left_out}, or files that \
+             cannot be read; {warnings}"
+        )?;
+    }
     if let Some(row) = events(loaded) {
         for output in &row.outputs {
             writeln!(out, "  events to {}: {}", visible(output), row.words())?;

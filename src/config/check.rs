@@ -24,6 +24,7 @@ mod events;
 mod health;
 mod listen;
 mod port;
+mod providers;
 mod proxy;
 mod rule;
 mod service;
@@ -46,7 +47,8 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
         .state_dir
         .as_deref()
         .map(|path| file(path, dir, &Place::Root.key("stateDir"), &mut findings));
-    Checked { workers, events, admin, certificates, resolver, state_dir, services }
+    let providers = providers::providers(document, dir, &mut findings);
+    Checked { workers, events, admin, certificates, resolver, state_dir, providers, services }
 }
 
 pub(super) use discovery::read_url as url;
@@ -297,7 +299,9 @@ fn services(
     port::check(&compiled, findings);
     let services = compiled.into_iter().map(service::Compiled::into_spec).collect();
     let none_enabled = decoded.document.services.iter().all(|service| !service.enabled);
-    if none_enabled && !findings.is_broken_inside(&all) {
+    // Those of providers may come later.
+    let may_come = document.providers != document::Providers::default();
+    if none_enabled && !may_come && !findings.is_broken_inside(&all) {
         let hint = "add a service, or enable one";
         findings.add_with(&NO_SERVICES, &all, "no service is enabled: nothing is served", hint);
     }

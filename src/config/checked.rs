@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::document::Providers;
 use super::found::Source;
 use super::networks::Networks;
 use super::pattern::Pattern;
@@ -38,6 +39,8 @@ pub struct Checked {
     pub resolver: Resolver,
     /// `stateDir`: an absolute path.
     pub state_dir: Option<PathBuf>,
+    /// `providers`, with absolute paths. What they declare is among the services.
+    pub providers: Providers,
     /// The enabled services, in the order of the file. Several may have the same `listen` address:
     /// then all route by name, and either all or none of them are TLS services.
     pub services: Vec<Service>,

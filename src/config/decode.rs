@@ -25,7 +25,7 @@ use crate::diagnostics::{
 mod wording;
 
 /// A document that has a shape, though maybe not that of the text.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Decoded {
     pub(super) document: Document,
     /// Each service as it was written, on one line.
@@ -37,6 +37,13 @@ pub(super) struct Decoded {
 }
 
 impl Decoded {
+    /// Takes all services out.
+    pub(super) fn without_services(&mut self) {
+        self.document.services.clear();
+        self.sources.clear();
+        self.tree.remove("services");
+    }
+
     /// Decodes one more service, whose text is a document of its own, behind those there are. Places
     /// in it are those of the whole; lines are its own.
     pub(super) fn append(&mut self, text: &str, found: &mut Vec<Diagnostic>) {

@@ -71,7 +71,7 @@ pub struct Document {
     /// The ports that services may have which this file does not declare itself: those of the admin
     /// API and of providers. Left out: none.
     #[serde(alias = "ports_whitelist")]
-    pub ports_whitelist: PortsWhitelist,
+    pub ports_whitelist: Option<PortsWhitelist>,
     /// Let such services have any port.
     #[serde(alias = "disable_ports_whitelist")]
     pub disable_ports_whitelist: bool,

@@ -588,3 +588,10 @@ pub const FOREIGN_BYTES_MAX: u64 = 64 << 20;
 /// Values in one YAML file, those that aliases copy among them: aliases of aliases would otherwise
 /// make gigabytes of a few lines.
 pub const YAML_NODES_MAX: usize = 2_000_000;
+
+/// Rounds in which services of providers that do not go with others are left out one by one; after
+/// these all that are left are left out at once. Each round checks the whole configuration.
+pub const COMPOSE_ROUNDS_MAX: usize = 32;
+
+/// What a live provider may take to end: time for one request that gives a lease back.
+pub const PROVIDER_END: Duration = Duration::from_secs(2);

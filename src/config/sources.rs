@@ -8,23 +8,28 @@
 //! a dot are of files that are being written. Relative paths in such a document start where those of
 //! the main file start, since whoever calls the API knows of no other place.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::decode::Decoded;
 use super::place::Place;
+use super::whitelist::Whitelist;
 use super::{document, limits, read};
 use crate::diagnostics::{
-    BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Diagnostic, TOO_MANY_STORED, TWO_SOURCES, visible,
+    BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Diagnostic, PORT_NOT_WHITELISTED, TOO_MANY_STORED,
+    TWO_SOURCES, visible,
 };
+use crate::providers::Inventory;
+use crate::providers::foreign::Files;
 
 mod entity;
 
 pub use self::entity::{Entities, Entity, Meta, with_defaults};
 
 /// Who declares a service, and so alone can change it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The main file.
     File,
@@ -120,10 +125,26 @@ impl Document {
 /// Which sources there are besides the main file.
 #[derive(Debug, Clone, Copy)]
 pub enum Further<'a> {
-    /// Those that the main file names, read now.
-    Read,
+    /// Those that the main file names, read now; live providers know this.
+    Read(&'a Inventory),
     /// These.
     Given(&'a [Source]),
+    /// Those of the state directory as they are here, those of providers made anew of files as they
+    /// were read and of what live providers know now.
+    Anew(&'a [Source], &'a Arc<Files>, &'a Inventory),
+}
+
+/// A service that is declared and left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LeftOut {
+    /// Who declares it.
+    pub owner: Owner,
+    /// Its id, if it has one.
+    pub id: Option<String>,
+    /// The document, as in [`Document::place`].
+    pub place: Arc<str>,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// Where one service was declared.
@@ -133,6 +154,11 @@ pub(super) struct Origin {
     pub(super) place: Arc<str>,
     /// Where in the file, if it is not the whole.
     pub(super) path: String,
+    /// The line where it begins, if findings have no lines of the file.
+    line: Option<u32>,
+    port_is_declared: bool,
+    /// Which source, and which of its documents; of the main file none.
+    pub(super) document: Option<(usize, usize)>,
 }
 
 /// Where each service of a composition was declared.
@@ -144,10 +170,11 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Appends the services of the sources to those of the main file.
+    /// Appends the services of the sources to those of the main file, except those that are `out`.
     pub(super) fn join(
         main: &Main,
         sources: &[Source],
+        out: &HashSet<(usize, usize)>,
         decoded: &mut Decoded,
         found: &mut Vec<Diagnostic>,
     ) -> Self {
@@ -156,10 +183,16 @@ impl Origins {
             owner: Owner::File,
             place: Arc::clone(&main.place),
             path: format!("services[{at}]"),
+            line: None,
+            port_is_declared: true,
+            document: None,
         };
         let mut origins = Self { main: count, all: (0..count).map(of_main).collect() };
-        for source in sources {
-            for document in &source.documents {
+        for (source_at, source) in sources.iter().enumerate() {
+            for (at, document) in source.documents.iter().enumerate() {
+                if out.contains(&(source_at, at)) {
+                    continue;
+                }
                 let before = found.len();
                 decoded.append(&document.text, found);
                 // What is wrong with the text itself has no path yet that could tell.
@@ -171,11 +204,47 @@ impl Origins {
                 origins.all.push(Origin {
                     owner: source.owner.clone(),
                     place: Arc::clone(&document.place),
-                    path: String::new(),
+                    path: document.path.clone(),
+                    line: document.line,
+                    port_is_declared: document.port_is_declared,
+                    document: Some((source_at, at)),
                 });
             }
         }
         origins
+    }
+
+    /// The service that a finding is about, by its index in the composition, if it is no service of
+    /// the main file.
+    pub(super) fn further(&self, finding: &Diagnostic) -> Option<&Origin> {
+        let (at, _) = index(&finding.path).filter(|_| finding.file.is_none())?;
+        self.get(at).filter(|_| at >= self.main)
+    }
+
+    /// Refuses ports that are not in the whitelist to all that is not in the main file.
+    pub(super) fn check_ports(
+        &self,
+        decoded: &Decoded,
+        whitelist: &Whitelist,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        for (at, service) in decoded.document.services.iter().enumerate().skip(self.main) {
+            let (Some(port), Some(origin)) = (service.port, self.get(at)) else { continue };
+            if !service.enabled || origin.port_is_declared || whitelist.has(service.tls, port) {
+                continue;
+            }
+            let services = Place::Root.key("services");
+            let service_place = services.index(at);
+            let place = service_place.key("port");
+            let protocol = Whitelist::protocol(service.tls);
+            let message = format!("port {port} is not whitelisted for {protocol}");
+            let hint = format!(
+                "in the main file: \"portsWhitelist\": {{ \"{protocol}\": {{ \"ports\": [{port}] }} }}, or \
+                 \"disablePortsWhitelist\": true"
+            );
+            let finding = Diagnostic::new(&PORT_NOT_WHITELISTED, place, message).hint(hint);
+            found.push(finding.at_line(decoded.tree.line_of(&place)));
+        }
     }
 
     /// Which service declares what.
@@ -242,10 +311,23 @@ impl Origins {
             return;
         }
         finding.message = self.named(&finding.message);
-        let Some((at, rest)) = index(&finding.path) else { return };
-        let Some(origin) = self.get(at).filter(|_| at >= self.main) else { return };
+        let Some((_, rest)) = index(&finding.path) else { return };
+        let Some(origin) = self.further(finding) else { return };
+        let rest = rest.trim_start_matches('.');
+        if let Owner::Provider(name) = &origin.owner {
+            // What is there is written in other words, and its lines are others.
+            if !rest.is_empty() {
+                finding.message.push_str(&format!(" (`{rest}` of the native form)"));
+            }
+            finding.provider = Some(Arc::clone(name));
+            (finding.path, finding.line) = (origin.path.clone(), origin.line);
+        } else {
+            if finding.code == PORT_NOT_WHITELISTED.code {
+                finding.provider = Some(origin.owner.word().into());
+            }
+            finding.path = rest.to_owned();
+        }
         finding.file = Some(Arc::clone(&origin.place));
-        finding.path = rest.trim_start_matches('.').to_owned();
     }
 
     /// A text with each place in the composition replaced by the document that it is.

@@ -14,6 +14,7 @@ use crate::diagnostics::{Diagnostic, Severity, lookup};
 
 mod accepted;
 mod admission;
+mod compose;
 mod events;
 mod names;
 mod ports;

@@ -13,15 +13,16 @@ use super::limits;
 use super::place::Place;
 
 /// A value and the line where it starts; a member's line is that of its key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Node {
     pub(crate) line: u32,
     pub(crate) value: Value,
 }
 
 /// As JSON has them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Value {
+    #[default]
     Null,
     Bool(bool),
     Number(serde_json::Number),

@@ -9,10 +9,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use crate::config::checked::{self, Checked, OnRemoved};
+use crate::config::document::Providers;
 use crate::config::found::Found;
 use crate::config::limits;
 use crate::config::snapshot::{Kept, Listener, ServiceState, Snapshot};
-use crate::config::sources::{Entities, Main, Source};
+use crate::config::sources::{Entities, Further, LeftOut, Main, Owner, Source};
 use crate::config::{self, Loaded};
 use crate::control::admin::Admin;
 use crate::control::cores::Cores;
@@ -21,11 +22,14 @@ use crate::control::events;
 use crate::control::health::Health;
 use crate::control::listeners::Listeners;
 use crate::control::plan::{Kind, Plan, Side};
+use crate::control::providers::Live;
 use crate::control::state::{Pending, StateDir};
 use crate::control::watch::Watch;
 use crate::control::{notify, resolve};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::io::system;
+use crate::providers::foreign::Files;
+use crate::providers::{Inventory, Outcome};
 use crate::tls::material::Material;
 use crate::worker::{Command, Process};
 
@@ -46,6 +50,10 @@ pub struct Served {
     /// The other sources, as they are served.
     pub(super) sources: Vec<Source>,
     pub(super) entities: Arc<Entities>,
+    /// Services that are declared and not served.
+    pub(super) left_out: Vec<LeftOut>,
+    /// What was read of providers' files.
+    files: Arc<Files>,
     pub(super) state: Option<StateDir>,
     pub(super) checked: Checked,
     pub(super) material: Arc<Material>,
@@ -59,6 +67,7 @@ pub struct Served {
     pub admin: Admin,
     resolver: resolve::Resolver,
     lists: Lists,
+    live: Live,
     /// The lists that are served.
     found: Found,
     watch: Watch,
@@ -75,6 +84,7 @@ pub struct Aides {
     pub watch: Watch,
     pub lists: Lists,
     pub health: Health,
+    pub live: Live,
 }
 
 /// Certificates and trust, and when reading them began.
@@ -93,9 +103,9 @@ impl Served {
         aides: Aides,
         cores: usize,
     ) -> Result<Self, Refusal> {
-        let Aides { admin, watch, lists, health } = aides;
-        let (state, loaded) = open_state(None, loaded, None)?;
-        let Ready { checked, material, main, sources, entities, diagnostics } =
+        let Aides { admin, watch, lists, health, live } = aides;
+        let (state, loaded) = open_state(None, loaded, &live.inventory(), None)?;
+        let Ready { checked, material, main, sources, entities, diagnostics, left_out, files } =
             loaded.try_into()?;
         let workers = checked.workers.clone();
         let resolver = checked.resolver.clone();
@@ -106,6 +116,7 @@ impl Served {
             certificates: Vec::new(),
             resolver: resolver.clone(),
             state_dir: None,
+            providers: Providers::default(),
             services: Vec::new(),
         };
         let mut served = Self {
@@ -113,6 +124,8 @@ impl Served {
             main,
             sources,
             entities: Arc::new(entities),
+            left_out,
+            files,
             state: state.flatten(),
             process: Arc::clone(&admin.view.process),
             checked: nothing,
@@ -124,6 +137,7 @@ impl Served {
             admin,
             resolver: resolve::Resolver::new(&resolver),
             lists,
+            live,
             found: Found::new(),
             watch,
             health,
@@ -131,6 +145,7 @@ impl Served {
         };
         served.apply(checked, (material, since), None, cores, |_, _| {}, |_| {}).await?;
         served.show(diagnostics);
+        served.live.follow(&served.checked.providers);
         Ok(served)
     }
 
@@ -182,6 +197,11 @@ impl Served {
         done.map(|(applied, _)| applied)
     }
 
+    /// What live providers know.
+    pub(super) fn inventory(&self) -> Inventory {
+        self.live.inventory()
+    }
+
     /// The main file.
     pub(super) fn path(&self) -> &Path {
         &self.path
@@ -200,9 +220,10 @@ impl Served {
     ) -> Result<(Applied, String), Refusal> {
         let since = SystemTime::now();
         let (path, before) = (self.path.clone(), Arc::clone(&self.material));
-        let loaded = config::load_after(&path, Some(before.as_ref()));
+        let inventory = self.live.inventory();
+        let loaded = config::load_after(&path, &inventory, Some(before.as_ref()));
         let open = self.state.as_ref().map(StateDir::path);
-        let (state, loaded) = open_state(open, loaded, Some(before.as_ref()))?;
+        let (state, loaded) = open_state(open, loaded, &inventory, Some(before.as_ref()))?;
         let mut ready = Ready::try_from(loaded)?;
         report(&ready.diagnostics);
         if ready.checked.workers != self.checked.workers {
@@ -221,6 +242,8 @@ impl Served {
         if let Some(state) = state {
             self.state = state;
         }
+        self.live.follow(&self.checked.providers);
+        self.tell(inventory);
         let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let version = self.version;
         Ok((Applied { version, added, removed, changed, listeners, took }, line))
@@ -252,7 +275,8 @@ impl Served {
         pending: Option<Pending>,
         cores: &Cores,
     ) -> Result<Change, Refusal> {
-        let Ready { checked, material, main, sources, entities, diagnostics } = ready;
+        let Ready { checked, material, main, sources, entities, diagnostics, left_out, files } =
+            ready;
         // Tokens may have changed with nothing else.
         let same_token =
             checked.admin.as_ref().is_none_or(|admin| admin.token_files().next().is_none());
@@ -269,6 +293,11 @@ impl Served {
             self.replace(checked, (material, since), pending, cores).await?
         };
         (self.main, self.sources, self.entities) = (main, sources, Arc::new(entities));
+        self.left_out = left_out;
+        // What the API changes is composed of sources as they are: no file is read for it.
+        if !by_api {
+            self.files = files;
+        }
         self.show(diagnostics);
         Ok(change)
     }
@@ -304,6 +333,51 @@ impl Served {
             Ok(_) => tracing::info!(version = self.version, "files: what they say now is served"),
             Err(why) => tracing::error!(%why, "files: refused, nothing was changed"),
         }
+    }
+
+    /// Serves what live providers know now.
+    pub async fn providers_changed(&mut self, cores: &Cores) {
+        let since = SystemTime::now();
+        let inventory = self.live.inventory();
+        let (main, sources) = (self.main.clone(), self.sources.clone());
+        let (files, before) = (Arc::clone(&self.files), Arc::clone(&self.material));
+        let known = inventory.clone();
+        let composing = tokio::task::spawn_blocking(move || {
+            let further = Further::Anew(&sources, &files, &known);
+            config::compose(main, further, Some(before.as_ref()))
+        });
+        let Ok(loaded) = composing.await else { return };
+        let shown = self.admin.view.diagnostics.load();
+        let is_new = |finding: &&Diagnostic| !shown.served.contains(finding);
+        let new = loaded.diagnostics.iter().filter(is_new).cloned();
+        report(&new.collect::<Vec<_>>());
+        let mut ready = match Ready::try_from(loaded) {
+            Ok(ready) => ready,
+            Err(why) => return tracing::error!(%why, "providers: refused, nothing was changed"),
+        };
+        ready.checked.workers = self.checked.workers.clone();
+        let plan = self.plan(&ready);
+        match self.adopt(ready, since, None, cores).await {
+            Ok(_) if plan.changes => {
+                tracing::info!(version = self.version, changes = %plan.line(), "providers: done");
+            }
+            Ok(_) => tracing::debug!("providers: nothing changed"),
+            Err(why) => tracing::error!(%why, "providers: refused, nothing was changed"),
+        }
+        self.tell(inventory);
+    }
+
+    /// Tells live providers what became of what they know.
+    fn tell(&self, inventory: Inventory) {
+        let of_provider = |left: &&LeftOut| matches!(left.owner, Owner::Provider(_));
+        let left_out = self.left_out.iter().filter(of_provider);
+        let left_out = left_out.filter_map(|it| Some((it.id.clone()?, it.why.clone()))).collect();
+        self.live.served(Outcome { inventory, left_out });
+    }
+
+    /// Ends live providers.
+    pub async fn end_providers(&mut self) {
+        self.live.end().await;
     }
 
     /// Serves the targets that were found, for a list of them has changed.

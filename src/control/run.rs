@@ -21,6 +21,7 @@ use crate::control::discover::Lists;
 use crate::control::events;
 use crate::control::health::Health;
 use crate::control::notify;
+use crate::control::providers::Live;
 use crate::control::reload::{self, Aides, Served};
 use crate::control::services::Request;
 use crate::control::watch::Watch;
@@ -99,7 +100,8 @@ async fn control(
     let (view, questions, requests) = View::new(Arc::clone(&process));
     let (health, downs) = Health::start(Arc::clone(&process), budget.checks);
     let path = options.config.clone();
-    let aides = Aides { admin: Admin::new(Arc::new(view)), watch, lists, health };
+    let (live, told) = Live::start();
+    let aides = Aides { admin: Admin::new(Arc::new(view)), watch, lists, health, live };
     let mut served = Served::first(path, loaded, since, aides, cpus.len())
         .await
         .map_err(|refusal| refusal.to_string())?;
@@ -123,7 +125,7 @@ async fn control(
     let _ = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
     process.events.release();
     notify::ready(&served.status());
-    let mut heard = Heard { signals, inbox, files, found, downs, questions, requests };
+    let mut heard = Heard { signals, inbox, files, found, told, downs, questions, requests };
     let result = serve(&mut heard, &mut served, &mut cores).await;
     if result.is_ok() {
         let deadline = served.admin.view.drain_deadline().unwrap_or(options.drain_deadline);
@@ -165,6 +167,8 @@ struct Heard {
     files: Receiver<()>,
     /// A list of targets has changed.
     found: Receiver<()>,
+    /// A live provider knows something new.
+    told: Receiver<()>,
     /// Targets that went down and whose connections are to be cut.
     downs: Receiver<Arc<TargetState>>,
     /// What the admin API asks of cores.
@@ -175,7 +179,7 @@ struct Heard {
 
 /// Serves until a signal asks for the end.
 async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Result<(), String> {
-    let Heard { signals, inbox, files, found, downs, questions, requests } = heard;
+    let Heard { signals, inbox, files, found, told, downs, questions, requests } = heard;
     let view = Arc::clone(&served.admin.view);
     let mut watch = tokio::time::interval(limits::HEARTBEAT_LATE / 4);
     let first = tokio::time::Instant::now() + limits::MATERIAL_REREAD;
@@ -192,6 +196,7 @@ async fn serve(heard: &mut Heard, served: &mut Served, cores: &mut Cores) -> Res
             notice = inbox.recv() => drop(heed(notice, served, cores)?),
             Some(()) = files.recv() => served.reload_material(cores).await,
             Some(()) = found.recv() => served.lists_changed(cores).await,
+            Some(()) = told.recv() => served.providers_changed(cores).await,
             Some(down) = downs.recv() => cores.send_all(|| Command::CutTarget(Arc::clone(&down), Cause::TargetDown)),
             Some(Question { core, command }) = questions.recv() => cores.send(core, command),
             Some(request) = requests.recv() => served.answer(request, cores).await,
@@ -239,6 +244,7 @@ async fn drain(
     served.admin.view.draining.store(true, Ordering::Relaxed);
     served.leave_all();
     served.health.stop();
+    served.end_providers().await;
     let mut told = false;
     let mut cut = false;
     loop {

@@ -12,13 +12,13 @@ use std::time::SystemTime;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::config::sources::{Document, Entity, Further, Main, Owner, Source};
+use crate::config::sources::{Document, Entity, Further, LeftOut, Main, Owner, Source};
 use crate::config::{self, limits};
 use crate::control::cores::Cores;
 use crate::control::plan::Plan;
 use crate::control::reload::{Applied, Ready, Refusal, Served};
 use crate::control::state::{self, Pending};
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, PUSHES_OUT, visible};
 
 pub mod patch;
 
@@ -139,9 +139,10 @@ impl Served {
     async fn plan_of(&self, main: Option<Main>) -> Result<Plan, Refusal> {
         let before = Arc::clone(&self.material);
         let path = self.path().to_owned();
+        let inventory = self.inventory();
         let loading = tokio::task::spawn_blocking(move || match main {
-            Some(main) => config::compose(main, Further::Read, Some(before.as_ref())),
-            None => config::load_after(&path, Some(before.as_ref())),
+            Some(main) => config::compose(main, Further::Read(&inventory), Some(before.as_ref())),
+            None => config::load_after(&path, &inventory, Some(before.as_ref())),
         });
         let loaded = loading.await.map_err(|_| Refusal::Faults(Vec::new()))?;
         Ok(self.plan(&Ready::try_from(loaded)?))
@@ -252,15 +253,28 @@ impl Served {
         });
         let loaded = composing.await.map_err(|_| Denied::Faults(Vec::new()))?;
         let own = file.display().to_string();
-        Ready::try_from(loaded).map_err(|refusal| match refusal {
-            Refusal::Faults(mut faults) => {
-                faults.retain(|it| it.is_error() || it.file.as_deref() == Some(&*own));
-                for fault in faults.iter_mut().filter(|it| it.file.as_deref() == Some(&*own)) {
-                    // The caller has not seen the text that its lines are of.
-                    (fault.file, fault.line) = (None, None);
-                }
-                Denied::Faults(faults)
+        let ours = |mut faults: Vec<Diagnostic>| {
+            faults.retain(|it| it.refuses() || it.file.as_deref() == Some(&*own));
+            for fault in faults.iter_mut().filter(|it| it.file.as_deref() == Some(&*own)) {
+                // The caller has not seen the text that its lines are of.
+                (fault.file, fault.line, fault.provider) = (None, None, None);
             }
+            Denied::Faults(faults)
+        };
+        // It must be served itself, and must not take the place of another.
+        if loaded.left_out.iter().any(|left| *left.place == *own) {
+            return Err(ours(loaded.diagnostics));
+        }
+        let is_new = |left: &&LeftOut| !self.left_out.contains(left);
+        if let Some(pushed_out) = loaded.left_out.iter().find(is_new) {
+            let LeftOut { owner, id, why, .. } = pushed_out;
+            let id = visible(id.as_deref().unwrap_or_default());
+            let message = format!("service `{id}` of {owner} could not be served with it: {why}");
+            let finding = Diagnostic::new(&PUSHES_OUT, "", message);
+            return Err(Denied::Faults(vec![finding.hint("choose another port or name")]));
+        }
+        Ready::try_from(loaded).map_err(|refusal| match refusal {
+            Refusal::Faults(faults) => ours(faults),
             other => Denied::Refused(other),
         })
     }

@@ -39,7 +39,8 @@ pub use self::tyk::*;
 
 /// Every code, in the order in which people read them.
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    let tables = [TABLE, providers::TABLE, tyk::TABLE, sozune::TABLE, kong::TABLE, kubernetes::TABLE];
+    let tables =
+        [TABLE, providers::TABLE, tyk::TABLE, sozune::TABLE, kong::TABLE, kubernetes::TABLE];
     tables.into_iter().flatten().copied()
 }
 

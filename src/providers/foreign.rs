@@ -1,9 +1,9 @@
 //! Files of other systems: found by patterns, read, and taken apart into the documents in them. All
 //! that is wrong is told with file, path and line.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
@@ -55,14 +55,49 @@ pub struct Decoded<T> {
     pub broken: HashSet<String>,
 }
 
-/// Reads the files that patterns name, each once, in the order of the patterns and of the names.
-/// `key` is where the patterns stand in the main file, as `providers.tyk.files`.
-pub fn files(
-    patterns: &[String],
-    dir: &Path,
-    key: &str,
-    found: &mut Vec<Diagnostic>,
-) -> Vec<File> {
+/// What was read of the files that providers name. It is read once for each load of the main file:
+/// what a live provider tells in between must not bring half of an edit along.
+#[derive(Debug, Default)]
+pub struct Files {
+    read: Mutex<HashMap<String, Read>>,
+}
+
+/// Files, and what was found while they were read.
+type Read = (Vec<File>, Vec<Diagnostic>);
+
+impl Files {
+    /// The files that patterns name, each once, in the order of the patterns and of the names. `key` is
+    /// where the patterns stand in the main file, as `providers.tyk.files`; patterns start at `dir`.
+    pub fn get(
+        &self,
+        patterns: &[String],
+        dir: &Path,
+        key: &str,
+        found: &mut Vec<Diagnostic>,
+    ) -> Vec<File> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (files, findings) = read.entry(key.to_owned()).or_insert_with(|| {
+            let mut found = Vec::new();
+            (read_all(patterns, dir, key, &mut found), found)
+        });
+        found.extend(findings.iter().cloned());
+        files.clone()
+    }
+
+    /// As [`Files::get`], of one file.
+    pub fn one(&self, path: &Path, found: &mut Vec<Diagnostic>) -> Option<File> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = format!("file {}", path.display());
+        let (files, findings) = read.entry(key).or_insert_with(|| {
+            let mut found = Vec::new();
+            (file(path, &mut found).into_iter().collect(), found)
+        });
+        found.extend(findings.iter().cloned());
+        files.first().cloned()
+    }
+}
+
+fn read_all(patterns: &[String], dir: &Path, key: &str, found: &mut Vec<Diagnostic>) -> Vec<File> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     for (at, pattern) in patterns.iter().enumerate() {
@@ -93,7 +128,7 @@ pub fn files(
 }
 
 /// Reads one file.
-pub fn file(path: &Path, found: &mut Vec<Diagnostic>) -> Option<File> {
+fn file(path: &Path, found: &mut Vec<Diagnostic>) -> Option<File> {
     let place: Arc<str> = path.display().to_string().into();
     match read::text_within(path, limits::FOREIGN_BYTES_MAX) {
         Ok((text, dir)) => Some(File { place, dir, text }),
@@ -141,9 +176,9 @@ impl File {
     }
 
     fn take_apart(&self, node: Node, path: String, parts: &mut Vec<Part>) {
-        let is_list = node
-            .get("kind")
-            .is_some_and(|kind| matches!(&kind.value, Value::String(kind) if kind.ends_with("List")));
+        let is_list = node.get("kind").is_some_and(
+            |kind| matches!(&kind.value, Value::String(kind) if kind.ends_with("List")),
+        );
         match node.value {
             Value::Array(elements) => {
                 for (at, element) in elements.into_iter().enumerate() {
@@ -159,7 +194,12 @@ impl File {
             Value::Null => {}
             value => {
                 let node = Node { line: node.line, value };
-                parts.push(Part { place: Arc::clone(&self.place), dir: self.dir.clone(), path, node });
+                parts.push(Part {
+                    place: Arc::clone(&self.place),
+                    dir: self.dir.clone(),
+                    path,
+                    node,
+                });
             }
         }
     }

@@ -79,8 +79,9 @@ impl Reader {
                 if let Some(Open { into: Into::Object(_, key @ None), .. }) = self.open.last_mut() {
                     let text = match value {
                         Value::String(text) => text,
-                        other => serde_json::to_string(&Node { line, value: other })
-                            .unwrap_or_default(),
+                        other => {
+                            serde_json::to_string(&Node { line, value: other }).unwrap_or_default()
+                        }
                     };
                     *key = Some((text, line));
                     return Ok(());
@@ -207,8 +208,7 @@ mod tests {
     #[test]
     fn aliases_and_merges_are_copies() {
         let text = "base: &b {x: 1, y: 2}\none: *b\ntwo:\n  <<: *b\n  y: 3\n---\n- a\n";
-        let expected =
-            r#"[{"base":{"x":1,"y":2},"one":{"x":1,"y":2},"two":{"y":3,"x":1}},["a"]]"#;
+        let expected = r#"[{"base":{"x":1,"y":2},"one":{"x":1,"y":2},"two":{"y":3,"x":1}},["a"]]"#;
         assert_eq!(read(text), expected);
     }
 

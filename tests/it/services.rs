@@ -629,3 +629,46 @@ fn two_hundred_services_cut_nobody() {
     proxy.rebase();
     proxy.finish();
 }
+
+/// Goal: what the main file does not declare itself gets only whitelisted ports, by protocol; what was
+/// created before the whitelist left it out is told at the start, and the rest runs.
+/// Method: create with no whitelist, with one, for the other protocol; then start without it.
+#[test]
+fn ports_need_the_whitelist() {
+    let place = Place::new();
+    let api = &place.api;
+    let backend = Backend::echo();
+    let (service, document) = document("one", &backend);
+    let own = Service::new("own", &[backend.address]);
+    let config = || place.config([&own]).set("disablePortsWhitelist", json!(false));
+    let mut proxy = Launch::new(config()).start();
+    let refusal = api.ask("POST", SERVICES, &document.to_string());
+    let body = refused(&refusal, 400, "bad_format");
+    assert_eq!(body["diagnostics"][0]["code"], "E301", "{body}");
+    let hint = body["diagnostics"][0]["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("portsWhitelist") && hint.contains(&service.port().to_string()),
+        "{hint}"
+    );
+    assert!(place.files().is_empty());
+
+    let ports = json!({ "ports": [service.port()] });
+    proxy.reload(&config().set("portsWhitelist", json!({ "tls": ports })));
+    refused(&api.ask("POST", SERVICES, &document.to_string()), 400, "bad_format");
+    let range = json!({ "ranges": [{ "from": service.port(), "to": service.port() }] });
+    proxy.reload(&config().set("ports_whitelist", json!({ "tcp": range })));
+    expect(&api.ask("POST", SERVICES, &document.to_string()), 201);
+    wait_until("it listens", SOON, || !is_free(service.address));
+    proxy.rebase();
+    say(&mut proxy, &service);
+
+    // It leaves the whitelist: the service is let go, the other one and the reload are not.
+    proxy.reload(&config());
+    wait_until("it is let go", SOON, || is_free(service.address));
+    let found = api.ask("GET", "/api/diagnostics", "").json();
+    assert_eq!(found["served"][0]["code"], "E301", "{found}");
+    assert_eq!(place.files().len(), 1, "it is kept");
+    proxy.rebase();
+    say(&mut proxy, &own);
+    proxy.finish();
+}

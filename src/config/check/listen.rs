@@ -167,7 +167,11 @@ fn address(
 }
 
 /// Reads `interface`.
-fn interface(text: &str, place: &Place<'_>, findings: &mut Findings<'_>) -> Option<IpAddr> {
+pub(super) fn interface(
+    text: &str,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<IpAddr> {
     if let Some(ip) = super::target::ip_literal(text) {
         return Some(ip.to_canonical());
     }

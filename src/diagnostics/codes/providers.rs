@@ -26,6 +26,11 @@ codes! {
         "An entry of `listeners` has no name or no port, or the name of another. Labels of containers \
          name listeners, so each needs a name of its own."
         "\"listeners\": [ { \"name\": \"postgres\", \"port\": 5432 } ]"
+    PUSHES_OUT "E306" Error "it would take the place of another"
+        "The service does not go with one that a provider declares and that is served: what the main \
+         file and the admin API declare comes first, so that one would be left out. The admin API does \
+         not do that behind somebody's back."
+        "Choose another port or name, or change what the provider declares first."
     NO_FILES "W300" Warn "no file there"
         "A pattern under `providers` fits no file. That may be right: files may come later, and a \
          reload reads them."

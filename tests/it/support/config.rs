@@ -22,6 +22,8 @@ impl Config {
             document: json!({
                 "workers": { "cores": "all" },
                 "events": { "file": "events.ndjson" },
+                // Ports come from the kernel.
+                "disablePortsWhitelist": true,
                 "services": services,
             }),
         }
