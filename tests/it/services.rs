@@ -643,7 +643,7 @@ fn ports_need_the_whitelist() {
     let config = || place.config([&own]).set("disablePortsWhitelist", json!(false));
     let mut proxy = Launch::new(config()).start();
     let refusal = api.ask("POST", SERVICES, &document.to_string());
-    let body = refused(&refusal, 400, "bad_format");
+    let body = refused(&refusal, 400, "bad_entity");
     assert_eq!(body["diagnostics"][0]["code"], "E301", "{body}");
     let hint = body["diagnostics"][0]["hint"].as_str().unwrap();
     assert!(
@@ -654,7 +654,7 @@ fn ports_need_the_whitelist() {
 
     let ports = json!({ "ports": [service.port()] });
     proxy.reload(&config().set("portsWhitelist", json!({ "tls": ports })));
-    refused(&api.ask("POST", SERVICES, &document.to_string()), 400, "bad_format");
+    refused(&api.ask("POST", SERVICES, &document.to_string()), 400, "bad_entity");
     let range = json!({ "ranges": [{ "from": service.port(), "to": service.port() }] });
     proxy.reload(&config().set("ports_whitelist", json!({ "tcp": range })));
     expect(&api.ask("POST", SERVICES, &document.to_string()), 201);
