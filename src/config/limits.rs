@@ -595,3 +595,7 @@ pub const COMPOSE_ROUNDS_MAX: usize = 32;
 
 /// What a live provider may take to end: time for one request that gives a lease back.
 pub const PROVIDER_END: Duration = Duration::from_secs(2);
+
+/// How long after its start a process says that it is not ready because a live provider has told
+/// nothing yet. After that what is served from files counts for more than what may never come.
+pub const PROVIDER_FIRST_WAIT: Duration = Duration::from_secs(30);

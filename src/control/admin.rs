@@ -97,6 +97,8 @@ pub struct View {
     pub last_reload: ArcSwap<Option<Outcome>>,
     /// Requests that were refused.
     pub refusals: guard::Refusals,
+    /// Live providers that have told nothing yet.
+    pub awaited: ArcSwap<Vec<&'static str>>,
     /// Listeners on their way out.
     pub leaving: ArcSwap<Vec<addresses::Leaving>>,
     /// Somebody asks for the end of the process; see [`View::drain_asked`].
@@ -168,6 +170,7 @@ impl View {
             diagnostics: ArcSwap::default(),
             last_reload: ArcSwap::default(),
             refusals: guard::Refusals::default(),
+            awaited: ArcSwap::default(),
             leaving: ArcSwap::default(),
             end: Notify::new(),
             end_deadline: Mutex::default(),

@@ -80,6 +80,13 @@ impl Live {
         }
     }
 
+    /// Those that have told nothing yet.
+    pub fn awaited(&self) -> Vec<&'static str> {
+        let docker = self.docker.as_ref().filter(|it| it.known().is_none());
+        let kubernetes = self.kubernetes.as_ref().filter(|it| it.known().is_none());
+        docker.map(|_| "docker").into_iter().chain(kubernetes.map(|_| "kubernetes")).collect()
+    }
+
     /// Tells them what is served.
     pub fn served(&self, outcome: Outcome) {
         let outcome = Arc::new(outcome);

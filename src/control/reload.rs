@@ -144,8 +144,8 @@ impl Served {
             retired: Vec::new(),
         };
         served.apply(checked, (material, since), None, cores, |_, _| {}, |_| {}).await?;
-        served.show(diagnostics);
         served.live.follow(&served.checked.providers);
+        served.show(diagnostics);
         Ok(served)
     }
 
@@ -305,6 +305,7 @@ impl Served {
     /// Shows what is served to whoever asks the admin API.
     fn show(&self, diagnostics: Vec<Diagnostic>) {
         self.admin.view.entities.store(Arc::clone(&self.entities));
+        self.admin.view.awaited.store(Arc::new(self.live.awaited()));
         self.admin.view.served(diagnostics);
     }
 

@@ -214,6 +214,11 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> Response {
     let serves = view.process.snapshot.load().version > 0;
     if view.draining.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "draining" })).into_response()
+    } else if !view.awaited.load().is_empty()
+        && view.started.elapsed() < limits::PROVIDER_FIRST_WAIT
+    {
+        // Who has just started does not know yet what the others serve.
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Status { status: "waiting" })).into_response()
     } else if serves {
         Json(Status { status: "ready" }).into_response()
     } else {
