@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod connections;
 pub mod demo;
+pub mod doctor;
 pub mod drain;
 pub mod explain;
 mod findings;
@@ -82,6 +83,11 @@ Example: in a pipeline, the places of its errors only
         #[arg(long)]
         json: bool,
     },
+    /// Say whether what a configuration names is there and answers, and what is not served and why.
+    ///
+    /// Asks Docker's daemon if the configuration names one; binds nothing. Exit code 0: all is well,
+    /// 1: something does not answer, or wants to be served and is not, 2: wrong usage.
+    Doctor(doctor::Doctor),
     /// Say what would become of a connection, and why: each rule tried, and the target. Makes none.
     ///
     /// With -c by a file, without it by the table of a running proxy. Exit code 0: routed, 3: refused,
@@ -167,6 +173,7 @@ impl Command {
                 logged(log_format, || run::run(&run::Options { config, drain_deadline }))
             }
             Self::Check { config, json } => check::run(&config, json),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Route { arguments } => route::run(&arguments),
             Self::Plan(plan) => plan.run(),
             Self::Import(import) => import.run(),

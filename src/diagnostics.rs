@@ -64,6 +64,35 @@ pub fn lookup(code: &str) -> Option<&'static Code> {
     all().find(|known| known.code.eq_ignore_ascii_case(code.trim()))
 }
 
+/// Who may be told of a fault that costs only what it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // as in `Owner::word`
+pub enum Declarer {
+    Api,
+    Docker,
+    Kong,
+    Kubernetes,
+    Sozune,
+    Tyk,
+}
+
+impl Declarer {
+    const ALL: [(&str, Self); 6] = [
+        ("api", Self::Api),
+        ("docker", Self::Docker),
+        ("kong", Self::Kong),
+        ("kubernetes", Self::Kubernetes),
+        ("sozune", Self::Sozune),
+        ("tyk", Self::Tyk),
+    ];
+
+    /// The one with this word.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(name, _)| *name == word).map(|(_, it)| *it)
+    }
+}
+
 /// One finding about a configuration, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
@@ -82,7 +111,7 @@ pub struct Diagnostic {
     pub file: Option<std::sync::Arc<str>>,
     /// The provider, if it is about a document of one: an error costs only what that declares.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub provider: Option<std::sync::Arc<str>>,
+    pub provider: Option<Declarer>,
     /// How to mend it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::document::{Listener, Providers};
 use crate::config::sources::Source;
+use crate::diagnostics::Declarer;
 
 pub mod docker;
 pub mod foreign;
@@ -72,11 +73,18 @@ impl<T: PartialEq> Publisher<T> {
             let _ = self.changed.try_send(());
         }
     }
+
+    /// Waits until nobody wants to know any more.
+    pub async fn unwanted(&self) {
+        self.known.closed().await;
+    }
 }
 
 /// What became of it: sent back to live providers when it is served.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
+    /// `providers` of the main file as it was then.
+    pub providers: Providers,
     /// What was translated.
     pub inventory: Inventory,
     /// The ids of services that providers made and that are not served: they do not go with others,
@@ -104,13 +112,20 @@ pub fn sources(context: &Context<'_>) -> Vec<Source> {
     let mut sources = Vec::new();
     sources.extend(tyk::source(context));
     sources.extend(sozune::sources(context));
-    sources.extend(kubernetes::source(context));
+    sources.extend(kubernetes::sources(context));
     for source in &mut sources {
-        let provider: Arc<str> = source.owner.word().into();
+        let provider = Declarer::named(source.owner.word());
         for finding in &mut source.diagnostics {
             // What stands in the main file is the operator's.
-            finding.provider = finding.file.is_some().then(|| Arc::clone(&provider));
+            finding.provider = provider.filter(|_| finding.file.is_some());
         }
     }
     sources
+}
+
+/// Sets a member of an object.
+fn set(object: &mut serde_json::Value, key: &str, value: impl serde::Serialize) {
+    if let serde_json::Value::Object(members) = object {
+        members.insert(key.to_owned(), serde_json::json!(value));
+    }
 }

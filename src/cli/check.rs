@@ -8,13 +8,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::checked::{
-    Address, ClientAuth, Discovery, Rule, SendHeader, Service, Target, Tls,
+    Address, ClientAuth, Crypto, Discovery, Rule, SendHeader, Service, Target, Tls,
 };
 use crate::config::sources::Owner;
 use crate::config::span::Span;
 use crate::config::{self, Loaded};
 use crate::diagnostics::{Diagnostic, Severity, colour_for, visible};
-use crate::tls::store::{Coverage, Entry, Store};
+use crate::tls::material::Material;
+use crate::tls::store::{Coverage, Entry};
+use crate::tls::suites::suites;
 
 mod admin;
 mod admission;
@@ -62,6 +64,9 @@ struct Report<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CertificateRow {
+    /// For those alone that name it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     file: String,
     names: Vec<String>,
     issuer: String,
@@ -83,6 +88,12 @@ struct Row {
     tls: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_auth: Option<&'static str>,
+    /// Client certificates that are accepted by themselves: files, or places of the configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    client_certs: Vec<String>,
+    /// Versions and suites of TLS, where they are narrowed; in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_narrowed: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alpn: Vec<String>,
     by_name: bool,
@@ -200,7 +211,8 @@ fn write_text(out: &mut impl Write, file: &str, loaded: &Loaded, colour: bool) -
     }
     for row in certificates(loaded) {
         let (file, names) = (visible(&row.file), visible(&row.names.join(", ")));
-        writeln!(out, "  certificate {file}: {names}; until {}", row.not_after)?;
+        let name = row.name.map_or_else(String::new, |name| format!("`{}` ", visible(&name)));
+        writeln!(out, "  certificate {name}{file}: {names}; until {}", row.not_after)?;
     }
     if let Some(row) = admin::row(loaded) {
         writeln!(out, "  admin {}", row.in_words())?;
@@ -280,6 +292,14 @@ impl Row {
             summary.push_str(", clientAuth ");
             summary.push_str(auth);
         }
+        if !self.client_certs.is_empty() {
+            let certs = visible(&self.client_certs.join(" "));
+            summary.push_str(&format!(", certificates accepted by themselves {certs}"));
+        }
+        if let Some(narrowed) = &self.tls_narrowed {
+            summary.push_str(", ");
+            summary.push_str(narrowed);
+        }
         if !self.alpn.is_empty() {
             summary.push_str(", alpn ");
             summary.push_str(&visible(&self.alpn.join(" ")));
@@ -309,14 +329,15 @@ fn events(loaded: &Loaded) -> Option<EventsRow> {
 
 /// The certificates, in the order in which they are looked at.
 fn certificates(loaded: &Loaded) -> Vec<CertificateRow> {
-    let row = |entry: &Arc<Entry>| CertificateRow {
-        file: entry.files.cert_file.display().to_string(),
+    let row = |(name, entry): (Option<&Arc<str>>, &Arc<Entry>)| CertificateRow {
+        name: name.map(ToString::to_string),
+        file: entry.files.cert.place().display().to_string(),
         names: entry.names.iter().map(ToString::to_string).collect(),
         issuer: entry.issuer.clone(),
         not_after: date(entry.not_after),
         sha256: hex(&entry.sha256),
     };
-    loaded.material.store.entries().iter().map(row).collect()
+    loaded.material.certificates().map(row).collect()
 }
 
 /// A day, as `2027-03-01`.
@@ -336,9 +357,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The certificate that a service shows for a name, if it is not the default one.
-fn serving(service: &Service, rule: &Rule, store: &Store) -> Option<String> {
-    if !matches!(service.tls, Tls::Enabled(_)) || !service.by_name {
-        return None;
+fn serving(service: &Service, rule: &Rule, material: &Material) -> Option<String> {
+    let Tls::Enabled(termination) = &service.tls else { return None };
+    let store = material.store_of(termination).ok()?;
+    if !service.by_name {
+        // One of its own is worth telling also where every client is shown it.
+        let first = store.entries().first().filter(|_| !termination.certificates.is_empty())?;
+        return Some(first.files.cert.place().display().to_string());
     }
     let text = rule.pattern.text().to_ascii_lowercase();
     let name = match rule.pattern.exact() {
@@ -350,12 +375,11 @@ fn serving(service: &Service, rule: &Rule, store: &Store) -> Option<String> {
     }
     let key = store.resolve(Some(&name), &[])?;
     let entry = store.entries().iter().find(|entry| Arc::ptr_eq(&entry.key, &key))?;
-    Some(entry.files.cert_file.display().to_string())
+    Some(entry.files.cert.place().display().to_string())
 }
 
 fn rows(loaded: &Loaded) -> Vec<Row> {
     let Some(checked) = &loaded.checked else { return Vec::new() };
-    let store = &loaded.material.store;
     let row = |service: &Service| {
         let (tls, client_auth, alpn) = match &service.tls {
             Tls::Disabled => ("Disabled", None, &[][..]),
@@ -369,6 +393,10 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
                 ("Enabled", Some(auth), &*termination.alpn)
             }
         };
+        let termination = match &service.tls {
+            Tls::Enabled(termination) => Some(termination),
+            Tls::Disabled | Tls::PassThrough => None,
+        };
         let fallbacks = &service.fallbacks;
         let fallbacks = [
             ("noMatch", &fallbacks.no_match),
@@ -379,6 +407,9 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
         let fallback = |(when, target): (&'static str, &Option<Target>)| {
             target.as_ref().map(|target| FallbackRow { when, target: describe(target) })
         };
+        let to_first = service.fallbacks.no_name_to_first;
+        let to_first =
+            to_first.then(|| FallbackRow { when: "noName", target: "as the first rule".into() });
         Row {
             id: service.id.to_string(),
             name: service.name.to_string(),
@@ -390,6 +421,10 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
             listen: service.listen.to_string(),
             tls,
             client_auth,
+            client_certs: termination.map_or_else(Vec::new, |it| {
+                it.client_certs.iter().map(|pem| pem.place().display().to_string()).collect()
+            }),
+            tls_narrowed: termination.and_then(|it| narrowed(&it.crypto)),
             alpn: alpn.iter().map(ToString::to_string).collect(),
             by_name: service.by_name,
             proxy_protocol: HeaderRow::of(service),
@@ -400,11 +435,11 @@ fn rows(loaded: &Loaded) -> Vec<Row> {
                 .rules
                 .iter()
                 .map(|rule| RuleRow {
-                    certificate: serving(service, rule, store),
+                    certificate: serving(service, rule, &loaded.material),
                     ..rule_row(rule)
                 })
                 .collect(),
-            fallbacks: fallbacks.into_iter().filter_map(fallback).collect(),
+            fallbacks: fallbacks.into_iter().filter_map(fallback).chain(to_first).collect(),
         }
     };
     checked.services.iter().map(row).collect()
@@ -452,15 +487,36 @@ fn describe_list(discovery: &Discovery) -> String {
     format!("those of {source}, asked every {}{tls}", Span(*interval))
 }
 
+/// Which versions and suites are spoken, if not all: `only 1.3`, `suites TLS_AES_128_GCM_SHA256`.
+fn narrowed(crypto: &Crypto) -> Option<String> {
+    let only = (crypto.min == crypto.max).then(|| format!("only {}", crypto.min.name()));
+    let named = suites().iter().filter(|suite| crypto.suites.contains(&suite.number));
+    let named: Vec<&str> = named.map(|suite| &*suite.name).collect();
+    let named = (!named.is_empty()).then(|| format!("suites {}", named.join(" ")));
+    let words: Vec<String> = only.into_iter().chain(named).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 /// A target as people write it, and how TLS is spoken to it: `db.internal:5432`,
 /// `db.internal/10.0.0.7:5432 (TLS)`, `unix:/run/db.sock (TLS as db.internal, pinned)`.
 fn describe(target: &Target) -> String {
-    let Target { host, address, port, tls, weight, backup, max_connections, header, check: _ } =
-        target;
+    let Target {
+        host,
+        address,
+        port,
+        tls,
+        weight,
+        tier,
+        max_connections,
+        header,
+        check: _,
+        own_health,
+    } = target;
     let place = match address {
         Address::Unix(path) => format!("unix:{}", path.display()),
         Address::Name => format!("{host}:{port}"),
         Address::Srv => format!("srv {host}"),
+        Address::Reject => "refused".to_owned(),
         Address::Ip(ip) => {
             let bracketed = std::net::SocketAddr::new(*ip, *port);
             let literal = host.trim_start_matches('[').trim_end_matches(']').parse() == Ok(*ip);
@@ -478,17 +534,23 @@ fn describe(target: &Target) -> String {
                 format!("TLS as {}", tls.server_name)
             },
         );
+        how.extend(narrowed(&tls.crypto));
         how.extend((!tls.pins.is_empty()).then(|| "pinned".to_owned()));
         how.extend(tls.insecure.then(|| "not verified".to_owned()));
     }
     how.extend((*weight != 1).then(|| format!("weight {weight}")));
-    how.extend(backup.then(|| "backup".to_owned()));
+    how.extend(match tier {
+        0 => None,
+        1 => Some("backup".to_owned()),
+        tier => Some(format!("tier {tier}")),
+    });
     how.extend(max_connections.map(|most| format!("at most {most}")));
     how.extend(match header {
         SendHeader::Off => None,
         SendHeader::V1 => Some("PROXY v1".to_owned()),
         SendHeader::V2 => Some("PROXY v2".to_owned()),
     });
+    how.extend(own_health.as_ref().map(|health| format!("health: {health}")));
     if how.is_empty() { place } else { format!("{place} ({})", how.join(", ")) }
 }
 
@@ -572,6 +634,25 @@ mod tests {
         assert_eq!(service["rules"][0]["kind"], "exact");
         assert_eq!(service["rules"][1]["readAs"], "regex ^(?:.*b.*)$");
         assert_eq!(service["fallbacks"][2]["when"], "silent");
+    }
+
+    #[test]
+    fn tiers_refusals_and_tls_of_its_own_are_shown() {
+        let (human, machine) = output(
+            r#"{ "certificates": [ { "name": "x", "certFile": "x.pem" } ],
+                "services": [ { "id": "a", "port": 7000, "tls": "Enabled", "certificates": [ "x" ],
+                  "clientAuth": "Need", "clientCertFiles": [ "robot.pem" ], "tlsMinVersion": "1.3",
+                  "rules": [ { "targets": [
+                    { "host": "b", "tls": true, "cipherSuites": [ "TLS_AES_128_GCM_SHA256" ] },
+                    { "host": "c", "tier": 1 }, { "host": "d", "tier": 2, "healthCheck": null },
+                    { "reject": true, "weight": 3 } ] } ] } ] }"#,
+        );
+        let line = "  0.0.0.0:7000  a  tls Enabled, clientAuth Need, certificates accepted by themselves \
+                    /robot.pem, only 1.3 -> b:8080 (TLS, suites TLS_AES_128_GCM_SHA256), c:8080 (backup), \
+                    d:8080 (tier 2, health: no checks), refused (weight 3)\n";
+        assert!(human.ends_with(line), "{human}");
+        assert_eq!(machine["services"][0]["clientCerts"], serde_json::json!(["/robot.pem"]));
+        assert_eq!(machine["services"][0]["tlsNarrowed"], "only 1.3");
     }
 
     #[test]

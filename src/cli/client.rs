@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use super::findings;
-use crate::config::checked::{AdminListen, UpstreamTls};
+use crate::config::checked::{AdminListen, Pem, UpstreamTls};
 use crate::config::{self, limits};
 use crate::diagnostics::{colour_for, visible};
 use crate::tls::material::Material;
@@ -232,12 +232,9 @@ fn secured(host: &str, trust: &Trust) -> Result<(Arc<ClientConfig>, ServerName<'
         );
     }
     let upstream = UpstreamTls {
-        server_name: host.into(),
-        ca_file: trust.ca_file.clone(),
-        client_certificate: None,
-        pins: Vec::new(),
-        pin_only: false,
+        ca: trust.ca_file.clone().map(Pem::File),
         insecure: trust.insecure,
+        ..UpstreamTls::to(host)
     };
     let (material, _) = Material::load(&[], std::iter::empty(), std::iter::once(&upstream), None);
     material.client_config(&upstream).map_err(|problem| Trouble::Usage(problem.to_string()))

@@ -83,7 +83,7 @@ impl Import {
                 providers.tyk = Some(Tyk { files, certificate_dir, ..Tyk::default() });
             }
             Dialect::Sozune => {
-                providers.sozune = Some(Sozune { files, ..Sozune::default() });
+                providers.sozune = Some(Sozune { files });
             }
             Dialect::Kong => {
                 providers.kong = Some(Kong::default());

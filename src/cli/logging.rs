@@ -9,8 +9,10 @@ use tracing_subscriber::EnvFilter;
 use super::LogFormat;
 use crate::config::limits;
 
-/// The environment variable with the filter, as `debug` or `thalweg::conn=trace`; `info` without.
+/// The environment variable with the filter, as `debug` or `thalweg::conn=trace`.
 const FILTER: &str = "THALWEG_LOG";
+/// The filter without it. What the Kubernetes client says at every try is said once, by its user.
+const USUAL: &str = "info,kube_client=off,kube_runtime=off";
 
 /// Keeps logging going; writes what is left when dropped.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub fn start(format: LogFormat) -> Logging {
         .thread_name("thalweg-log")
         .finish(std::io::stderr());
     let dropped = sink.error_counter();
-    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(USUAL));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(sink)

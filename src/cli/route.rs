@@ -150,13 +150,17 @@ fn write(out: &mut impl Write, route: &Value) -> io::Result<()> {
         let mut rows = Rows::new(&COLUMNS);
         for target in &targets {
             let number = |key: &str| target.get(key).and_then(Value::as_u64);
-            let backup = if is(target, "backup") { " backup" } else { "" };
+            let tier = match number("tier") {
+                None | Some(0) => String::new(),
+                Some(1) => " backup".to_owned(),
+                Some(tier) => format!(" tier {tier}"),
+            };
             let most = number("maxConnections").map(|most| format!(" of {most}"));
             rows.row([
                 if is(target, "chosen") { "->" } else { "" }.to_owned(),
                 text(target, "target"),
                 text(target, "state"),
-                format!("{}{backup}", number("weight").unwrap_or(1)),
+                format!("{}{tier}", number("weight").unwrap_or(1)),
                 format!("{}{}", number("connections").unwrap_or(0), most.unwrap_or_default()),
             ]);
         }

@@ -119,7 +119,11 @@ fn row(target: &Value, now: u64) -> [String; 7] {
         if is("draining") { format!("{state}, draining") } else { state },
         since.map_or("-".into(), |since| span(now.saturating_sub(since))),
         number(health, "connections").to_string(),
-        format!("{weight}{}", if is("backup") { " backup" } else { "" }),
+        match number(target, "tier") {
+            0 => weight.to_string(),
+            1 => format!("{weight} backup"),
+            tier => format!("{weight} tier {tier}"),
+        },
         match failure {
             Some(failure) => text(failure, "reason"),
             None if unresolved && !text(target, "target").starts_with("unix:") => {

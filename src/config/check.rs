@@ -6,19 +6,20 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checked::{self, CertificateSource, Checked, KeyPair};
+use super::checked::{self, CertificateSource, Checked};
 use super::decode::Decoded;
 use super::document::{self, Cores, IoUring};
 use super::place::Place;
 use super::tree::Node;
 use crate::diagnostics::{
-    BAD_CERTIFICATES, BAD_ID, BAD_VALUE, Code, DUPLICATE_ID, Diagnostic, MISSING_KEY, NO_SERVICES,
-    visible,
+    BAD_ID, BAD_VALUE, Code, DUPLICATE_ID, Diagnostic, MISSING_KEY, NO_SERVICES, visible,
 };
 use crate::wire::json_line;
 
 mod access;
 mod admin;
+mod certificates;
+mod crypto;
 mod discovery;
 mod events;
 mod health;
@@ -37,12 +38,12 @@ pub(super) fn check(decoded: &Decoded, dir: &Path, found: &mut Vec<Diagnostic>) 
     let document = &decoded.document;
     let workers = workers(&document.workers, &mut findings);
     let events = events::events(document.events.as_ref(), dir, &mut findings);
-    let certificates = certificates(document.certificates.as_deref(), dir, &mut findings);
+    let certificates = certificates::entries(document.certificates.as_deref(), dir, &mut findings);
     let resolver = discovery::resolver(&document.resolver, &mut findings);
     ids(&document.services, &mut findings);
     let listeners = listen::listeners(&document.services, &mut findings);
     let admin = admin::admin(document.admin.as_ref(), dir, &listeners, &mut findings);
-    let services = services(decoded, dir, &listeners, &mut findings);
+    let services = services(decoded, dir, &listeners, &certificates, &mut findings);
     let state_dir = document
         .state_dir
         .as_deref()
@@ -166,66 +167,6 @@ fn not_empty<T>(list: &[T], place: &Place<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks `certificates`.
-fn certificates(
-    entries: Option<&[document::Certificate]>,
-    dir: &Path,
-    findings: &mut Findings<'_>,
-) -> Vec<CertificateSource> {
-    let outer = Place::Root.key("certificates");
-    let mut sources = Vec::new();
-    for (at, entry) in entries.unwrap_or_default().iter().enumerate() {
-        let place = outer.index(at);
-        if findings.is_broken_inside(&place) {
-            continue;
-        }
-        let hint =
-            "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" } or { \"directory\": \"certs.d\" }";
-        let source = match (&entry.cert_file, &entry.key_file, &entry.directory) {
-            (None, None, Some(directory)) => {
-                let path = directory.as_os_str();
-                if path.is_empty() {
-                    findings.add(&BAD_VALUE, &place.key("directory"), "the path is empty");
-                }
-                CertificateSource::Directory(dir.join(directory))
-            }
-            (Some(cert), key, None) => {
-                CertificateSource::Pair(key_pair(cert, key.as_deref(), dir, &place, findings))
-            }
-            (None, _, None) => {
-                findings.add_with(&BAD_CERTIFICATES, &place, "there is no `certFile`", hint);
-                continue;
-            }
-            (_, _, Some(_)) => {
-                let message = "an entry is a pair of files or a directory, not both";
-                findings.add_with(&BAD_CERTIFICATES, &place, message, hint);
-                continue;
-            }
-        };
-        if sources.contains(&source) {
-            findings.add(&BAD_CERTIFICATES, &place, "the same entry is listed twice");
-        }
-        sources.push(source);
-    }
-    sources
-}
-
-/// The absolute paths of a certificate and its key.
-fn key_pair(
-    cert: &Path,
-    key: Option<&Path>,
-    dir: &Path,
-    place: &Place<'_>,
-    findings: &mut Findings<'_>,
-) -> KeyPair {
-    let cert_file = file(cert, dir, &place.key("certFile"), findings);
-    let key_file = match key {
-        Some(key) => file(key, dir, &place.key("keyFile"), findings),
-        None => cert_file.clone(),
-    };
-    KeyPair { cert_file, key_file }
-}
-
 /// Checks the ids of all services, also of those that are not enabled: the admin API knows them too.
 fn ids(services: &[document::Service], findings: &mut Findings<'_>) {
     let all = Place::Root.key("services");
@@ -256,14 +197,17 @@ fn services(
     decoded: &Decoded,
     dir: &Path,
     listeners: &listen::Listeners<'_>,
+    certificates: &[CertificateSource],
     findings: &mut Findings<'_>,
 ) -> Vec<checked::Service> {
     let all = Place::Root.key("services");
     let document = &decoded.document;
     let top = Place::Root.key("clientCaFiles");
-    let certified = document.certificates.as_ref().is_some_and(|entries| !entries.is_empty());
+    let broken = findings.is_broken_inside(&Place::Root.key("certificates"));
+    let entries = document.certificates.as_deref().unwrap_or_default();
     let tls = service::TlsScope {
-        certified: certified || findings.is_broken_inside(&Place::Root.key("certificates")),
+        certified: broken || entries.iter().any(|entry| entry.name.is_none()),
+        named: certificates::Named::of(certificates, broken),
         // At the top level an empty list is none.
         client_ca_files: document
             .client_ca_files

@@ -18,11 +18,15 @@ use super::found::Source;
 use super::networks::Networks;
 use super::pattern::Pattern;
 
+mod crypto;
 pub mod events;
 pub mod health;
+mod pem;
 
+pub use self::crypto::{Crypto, TlsVersion};
 pub use self::events::Events;
 use self::health::{HealthCheck, TargetCheck};
+pub use self::pem::{Inline, KeyPair, Pem};
 
 /// A whole configuration file that passed.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,9 +80,9 @@ pub struct AdminTls {
 
 impl Admin {
     /// The files of TLS that it names.
-    pub fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn tls_files(&self) -> impl Iterator<Item = &Path> {
         self.tls.iter().flat_map(|tls| {
-            [&tls.pair.cert_file, &tls.pair.key_file].into_iter().chain(&tls.client_ca_files)
+            tls.pair.paths().chain(tls.client_ca_files.iter().map(PathBuf::as_path))
         })
     }
 
@@ -186,9 +190,14 @@ pub struct Service {
 impl Service {
     /// Every target of its rules and fallbacks.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        let Fallbacks { no_match, no_name, not_recognised, silent } = &self.fallbacks;
+        let Fallbacks { no_match, no_name, not_recognised, silent, .. } = &self.fallbacks;
         let fallbacks = [no_match, no_name, not_recognised, silent].into_iter().flatten();
         self.rules.iter().flat_map(|rule| &rule.targets).chain(fallbacks)
+    }
+
+    /// What is asked of a target's health.
+    pub fn health_of<'a>(&'a self, target: &'a Target) -> Option<&'a HealthCheck> {
+        target.own_health.as_deref().or(self.health.as_ref())
     }
 
     /// Every list that its rules fetch.
@@ -232,14 +241,16 @@ pub struct Target {
     pub tls: Option<UpstreamTls>,
     /// `weight`; 0: no connection goes there.
     pub weight: u32,
-    /// `backup`.
-    pub backup: bool,
+    /// `tier`, or 1 of a `backup`; at most [`TIER_MAX`](super::limits::TIER_MAX).
+    pub tier: u8,
     /// `maxConnections` over all cores.
     pub max_connections: Option<NonZeroU32>,
     /// `proxyProtocol`, else `proxyProtocol.send` of the service.
     pub header: SendHeader,
     /// How it is checked; `None`: not at all.
     pub check: Option<TargetCheck>,
+    /// `healthCheck` of its own, instead of the service's.
+    pub own_health: Option<Arc<HealthCheck>>,
 }
 
 /// Where the addresses of a target come from.
@@ -253,6 +264,8 @@ pub enum Address {
     Unix(PathBuf),
     /// `srv`: stands for as many targets as there are records; its port means nothing.
     Srv,
+    /// `reject`: there is none; its share of the connections is refused.
+    Reject,
 }
 
 /// `rules[].discovery`: a list of targets that is fetched.
@@ -440,18 +453,11 @@ pub enum OnRemoved {
 pub enum CertificateSource {
     /// One certificate and its key.
     Pair(KeyPair),
+    /// One for those services and targets alone that call it by this name.
+    Named(Arc<str>, KeyPair),
     /// Every pair in a directory: `name.pem`, `name.crt` or `name.cer` with `name.key`, or a
     /// `name.pem` that holds both.
     Directory(PathBuf),
-}
-
-/// A certificate chain and its private key, both PEM files. Absolute paths; they may be the same.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct KeyPair {
-    /// The chain, leaf first.
-    pub cert_file: PathBuf,
-    /// PKCS#8, PKCS#1 or SEC1.
-    pub key_file: PathBuf,
 }
 
 /// `tls`: what a service does with TLS.
@@ -468,13 +474,20 @@ pub enum Tls {
 /// How a service ends TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
+    /// `certificates` of the service, in its order; empty: those without a name, of all services.
+    pub certificates: Vec<KeyPair>,
     /// Whether a client must show a certificate.
     pub client_auth: ClientAuth,
-    /// Whom to trust: the service's own `clientCaFiles`, else the top-level ones. Not empty unless
-    /// `client_auth` is `None`.
-    pub client_ca_files: Vec<PathBuf>,
+    /// Whom to trust: the service's own `clientCaFiles` and `clientCaPems`; the top-level ones where it
+    /// names neither authorities nor certificates.
+    pub client_ca: Vec<Pem>,
+    /// `clientCertFiles` and `clientCertPems`: what is accepted by itself. One of the two is not empty
+    /// unless `client_auth` is `None`.
+    pub client_certs: Vec<Pem>,
     /// `clientCrlFiles`.
     pub client_crl_files: Vec<PathBuf>,
+    /// Versions and suites.
+    pub crypto: Crypto,
     /// `alpn` of the service, in the order of preference. For a rule that names protocols itself see
     /// [`Termination::alpn_of`].
     pub alpn: Vec<Arc<str>>,
@@ -577,6 +590,8 @@ pub struct Fallbacks {
     pub no_match: Option<Target>,
     /// There is no name. `forwardsTo` where `forwardIfNoMatch` is set.
     pub no_name: Option<Target>,
+    /// There is no name, and the first rule takes it: `sni.nameOptional`. Instead of `no_name`.
+    pub no_name_to_first: bool,
     /// The first bytes are not TLS (of a TLS service) or not HTTP (of a plaintext one).
     pub not_recognised: Option<Target>,
     /// The client had sent nothing when the hello's deadline passed: a server-first protocol.
@@ -589,8 +604,10 @@ pub struct UpstreamTls {
     /// The name asked for and verified: `serverName`, else `host`, else the IP address. Empty where
     /// it is that of a host not known yet (SRV records, lists).
     pub server_name: Arc<str>,
-    /// Whom to trust: `caFile`, else the system's roots.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust: `caFile` or `caPem`, else the system's roots.
+    pub ca: Option<Pem>,
+    /// Versions and suites.
+    pub crypto: Crypto,
     /// Shown to a target that asks for a certificate.
     pub client_certificate: Option<KeyPair>,
     /// SHA-256 of public keys (SPKI), one of which the verified chain must have; empty: any.
@@ -599,4 +616,19 @@ pub struct UpstreamTls {
     pub pin_only: bool,
     /// `insecureSkipVerify`: no certificate is verified.
     pub insecure: bool,
+}
+
+impl UpstreamTls {
+    /// With the system's roots, and nothing special.
+    pub fn to(server_name: impl Into<Arc<str>>) -> Self {
+        Self {
+            server_name: server_name.into(),
+            ca: None,
+            crypto: Crypto::default(),
+            client_certificate: None,
+            pins: Vec::new(),
+            pin_only: false,
+            insecure: false,
+        }
+    }
 }

@@ -5,15 +5,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::checked::Checked;
+use super::checked::{Checked, KeyPair};
 use super::decode::{self, Decoded};
 use super::sources::{self, Entities, Entity, Further, LeftOut, Main, Origins, Owner, Source};
 use super::whitelist::Whitelist;
 use super::{Loaded, check, limits};
-use crate::diagnostics::{Diagnostic, MORE_FAULTS, PORT_NOT_WHITELISTED};
+use crate::diagnostics::{BAD_FILE, Declarer, Diagnostic, MORE_FAULTS, PORT_NOT_WHITELISTED};
 use crate::providers::foreign::Files;
 use crate::providers::{self, Context};
 use crate::tls::material::Material;
+use crate::tls::store::check_pair;
 
 /// All sources, checked together.
 #[derive(Debug, Default)]
@@ -27,10 +28,18 @@ pub(super) struct Composed {
 }
 
 impl Composed {
-    pub(super) fn of(main: &Main, further: Further<'_>, found: &mut Vec<Diagnostic>) -> Self {
+    pub(super) fn of(
+        main: &Main,
+        further: Further<'_>,
+        before: Option<&Material>,
+        found: &mut Vec<Diagnostic>,
+    ) -> Self {
         let Some(mut base) = decode::decode(&main.text, found) else { return Self::default() };
         let whitelist = Whitelist::of(&base.document, &base.tree, found);
-        let (sources, files) = gather(main, &base, further, found);
+        let (mut sources, files) = gather(main, &base, further, found);
+        for source in &mut sources {
+            drop_broken_certificates(source, before, found);
+        }
         for source in &sources {
             found.extend(source.diagnostics.iter().cloned());
         }
@@ -177,6 +186,30 @@ fn gather(
             (state.chain(translate(files, inventory)).collect(), Arc::clone(files))
         }
     }
+}
+
+/// Takes out the certificates of a provider that cannot be read: only who names them is left out then.
+/// One that could be read before stays, as it is.
+fn drop_broken_certificates(
+    source: &mut Source,
+    before: Option<&Material>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let provider = Declarer::named(source.owner.word());
+    source.certificates.retain(|entry| {
+        let Some(cert) = &entry.cert_file else { return true };
+        let key = entry.key_file.as_ref().unwrap_or(cert);
+        let pair = KeyPair::files(cert.clone(), key.clone());
+        if before.is_some_and(|before| before.has_pair(&pair)) {
+            return true;
+        }
+        let Err(problem) = check_pair(&pair) else { return true };
+        let mut finding = Diagnostic::new(&BAD_FILE, "", problem.to_string());
+        finding.file = Some(cert.display().to_string().into());
+        finding.provider = provider;
+        found.push(finding);
+        false
+    });
 }
 
 /// The sources without those that are left out.

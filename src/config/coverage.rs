@@ -6,20 +6,21 @@ use super::checked::{Checked, Rule, Tls};
 use super::pattern::Kind;
 use super::place::Place;
 use crate::diagnostics::{CERTIFICATE_FALLS_SHORT, Diagnostic, NAME_WITHOUT_CERTIFICATE};
+use crate::tls::material::Material;
 use crate::tls::store::{Coverage, Store};
 
 /// Reports names of terminating services that no certificate is for.
-pub(super) fn check(checked: &Checked, store: &Store, found: &mut Vec<Diagnostic>) {
-    if store.is_empty() {
-        return;
-    }
+pub(super) fn check(checked: &Checked, material: &Material, found: &mut Vec<Diagnostic>) {
     let services = Place::Root.key("services");
     for service in checked.services.iter().filter(|service| service.by_name) {
         let Tls::Enabled(termination) = &service.tls else { continue };
+        let Some(store) = material.store_of(termination).ok().filter(|it| !it.is_empty()) else {
+            continue;
+        };
         let place = services.index(service.at);
         let rules = place.key("rules");
         for (at, rule) in service.rules.iter().enumerate() {
-            let (code, message) = match of_rule(rule, store) {
+            let (code, message) = match of_rule(rule, &store) {
                 Served::Whole => continue,
                 Served::Partly(what) => (&CERTIFICATE_FALLS_SHORT, what),
                 Served::Not(what) => (&NAME_WITHOUT_CERTIFICATE, what),

@@ -13,15 +13,18 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod certificates;
 mod events;
 mod health;
 mod proxy;
 
 pub use self::admin::{Admin, Listens};
+pub use self::certificates::{Certificate, KeyPair, Secret, TlsVersion};
 pub use self::events::{EventOutput, Events, Record, ServiceDetail};
 pub use self::health::{Command, CommandName, HealthCheck, HttpCheck, Initial, OnDown, Passive};
 pub use self::providers::{
-    Docker, Kong, Kubernetes, Listener, PortRange, Ports, PortsWhitelist, Providers, Sozune, Tyk,
+    Docker, Kong, Kubernetes, LeaderElection, Listener, PortRange, Ports, PortsWhitelist,
+    Providers, Sozune, Tyk,
 };
 pub use self::sources::{Discovery, Resolver};
 pub use super::size::Size;
@@ -51,7 +54,8 @@ pub struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
     /// Server certificates, for the services that end TLS. Which one a client is shown follows from
-    /// the name that it asks for; the first is shown where none fits.
+    /// the name that it asks for; the first is shown where none fits. Those with a name are for the
+    /// services and targets alone that name them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificates: Option<Vec<Certificate>>,
     /// PEM files of the authorities that client certificates must come from, for services that do
@@ -79,25 +83,6 @@ pub struct Document {
     pub providers: Providers,
     /// What the proxy serves.
     pub services: Vec<Service>,
-}
-
-/// Server certificates: one pair of files, or all in a directory.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("oneOf" = [{ "required": ["certFile"] }, { "required": ["directory"] }]))]
-pub struct Certificate {
-    /// A PEM file with the certificate and the chain that follows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the private key. May be left out where `certFile` holds it too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<PathBuf>,
-    /// Every pair in a directory: `name.pem`, `name.crt` or `name.cer` with `name.key`, or a
-    /// `name.pem` that holds both.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub directory: Option<PathBuf>,
 }
 
 /// The data-plane threads.
@@ -158,15 +143,44 @@ pub struct Service {
     pub interface: String,
     /// What is done with TLS.
     pub tls: TlsMode,
+    /// The server certificates of this service, by their `name`, instead of those at the top level
+    /// without one. Which one a client is shown follows from the name that it asks for; the first is
+    /// shown where none fits. Needs `tls` `Enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<Vec<String>>,
     /// Whether a client must show a certificate. Needs `tls` `Enabled`.
     pub client_auth: ClientAuth,
     /// PEM files of the authorities that client certificates must come from; instead of the
     /// top-level `clientCaFiles`. Needs `clientAuth`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_files: Option<Vec<PathBuf>>,
+    /// PEM texts of further authorities; as `clientCaFiles`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_pems: Option<Vec<String>>,
+    /// PEM files of client certificates that are accepted by themselves while they are valid, whoever
+    /// issued them: the first of each file, and those behind it that are no authority. Beside chains
+    /// to the service's own authorities, and instead of the top-level `clientCaFiles`; revocation
+    /// lists do not count for them. Needs `clientAuth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_files: Option<Vec<PathBuf>>,
+    /// The same as PEM texts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert_pems: Option<Vec<String>>,
     /// Files of revocation lists (PEM) for client certificates. Needs `clientAuth`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_crl_files: Option<Vec<PathBuf>>,
+    /// The lowest version of TLS for clients; left out: 1.2. Needs `tls` `Enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TlsVersion")]
+    pub tls_min_version: Option<TlsVersion>,
+    /// The highest version of TLS for clients; left out: 1.3. Needs `tls` `Enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TlsVersion")]
+    pub tls_max_version: Option<TlsVersion>,
+    /// The cipher suites for clients, by their IANA names, as `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`.
+    /// A version of which none is named keeps all of its own. Needs `tls` `Enabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher_suites: Option<Vec<String>>,
     /// The protocols that are offered to clients (ALPN), the preferred one first; to clients that a
     /// rule with protocols of its own has taken, those of them. Needs `tls` `Enabled`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +230,10 @@ pub struct Sni {
     /// The target of `forwardIfNoMatch`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwards_to: Option<Target>,
+    /// A connection without a name goes where the first rule goes. Of the services of an address one
+    /// may have it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub name_optional: bool,
     /// Refuse a name that no certificate covers (alert `unrecognized_name`) instead of showing the
     /// first certificate. Needs `tls` `Enabled`.
     pub strict: bool,
@@ -309,7 +327,7 @@ pub struct ClientCertificate {
 /// One place to connect to.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["ip"] }, { "required": ["srv"] }]))]
+#[schemars(extend("anyOf" = [{ "required": ["host"] }, { "required": ["ip"] }, { "required": ["srv"] }, { "required": ["reject"] }]))]
 pub struct Target {
     /// A host name, an IP address, or `unix:/path` for a Unix socket. May be left out where `ip` is
     /// given.
@@ -320,7 +338,7 @@ pub struct Target {
     pub ip: Option<String>,
     /// Instead of `host` and `port`: the name of SRV records (RFC 2782), as
     /// `_postgresql._tcp.example.com`, each of which is a target with its weight. Those of the lowest
-    /// priority are used first, the others are backups.
+    /// priority are used first; each further priority is a tier of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub srv: Option<String>,
     /// The port to connect to; not used for a Unix socket.
@@ -330,9 +348,18 @@ pub struct Target {
     #[serde(skip_serializing_if = "is_one")]
     #[schemars(range(max = 65535))]
     pub weight: u32,
-    /// Use it only when no other target can be.
+    /// Use it only when no target of a lower tier can be.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 15))]
+    pub tier: u8,
+    /// The same as `tier` 1: use it only when no other target can be.
     #[serde(skip_serializing_if = "is_false")]
     pub backup: bool,
+    /// Refuse its share of the connections at once, instead of connecting anywhere: of each round of
+    /// the targets as many as its `weight` says (with `loadBalancing` `RoundRobin` as one target's).
+    /// None of them is passed to another target. It has no other keys.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reject: bool,
     /// Most connections at a time over all cores; more go to other targets, or wait a moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<NonZeroU32>,
@@ -340,6 +367,11 @@ pub struct Target {
     /// the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<SendHeader>,
+    /// Whether it can take connections: checked so, instead of as `healthCheck` of the service says;
+    /// null: not at all. Its `panicThreshold` has no effect.
+    #[serde(deserialize_with = "values::given", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<HealthCheck>")]
+    pub health_check: Option<Option<Box<HealthCheck>>>,
     /// Speak TLS to the target, whose certificate is verified.
     pub tls: bool,
     /// The name asked for (SNI) and looked for in the target's certificate, if it is not `host`.
@@ -350,6 +382,21 @@ pub struct Target {
     /// system's. Needs `tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// Instead of `caFile`: the PEM text itself. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub ca_pem: Option<String>,
+    /// The lowest version of TLS for the target; left out: 1.2. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TlsVersion")]
+    pub tls_min_version: Option<TlsVersion>,
+    /// The highest version of TLS for the target; left out: 1.3. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TlsVersion")]
+    pub tls_max_version: Option<TlsVersion>,
+    /// The cipher suites for the target; as those of a service. Needs `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher_suites: Option<Vec<String>>,
     /// Shown to a target that asks for a certificate. Needs `tls`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<KeyPair>,
@@ -373,23 +420,15 @@ fn is_one(weight: &u32) -> bool {
     *weight == 1
 }
 
+/// Leaves the lowest tier out.
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(tier: &u8) -> bool {
+    *tier == 0
+}
+
 /// Leaves a flag out that is not set.
 fn is_false(flag: &bool) -> bool {
     !flag
-}
-
-/// A certificate and its private key.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schemars(extend("required" = ["certFile"]))]
-pub struct KeyPair {
-    /// A PEM file with the certificate and the chain that follows it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the private key. May be left out where `certFile` holds it too.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Target {
@@ -400,12 +439,19 @@ impl Default for Target {
             srv: None,
             port: 8080,
             weight: 1,
+            tier: 0,
             backup: false,
+            reject: false,
             max_connections: None,
             proxy_protocol: None,
+            health_check: None,
             tls: false,
             server_name: None,
             ca_file: None,
+            ca_pem: None,
+            tls_min_version: None,
+            tls_max_version: None,
+            cipher_suites: None,
             client_certificate: None,
             insecure_skip_verify: false,
             pinned_public_keys: None,

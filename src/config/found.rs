@@ -89,8 +89,8 @@ pub struct FoundTarget {
     pub port: Option<u16>,
     /// Its weight, if the list says it.
     pub weight: Option<u32>,
-    /// Used only when no other can be.
-    pub backup: bool,
+    /// Used only when none of a lower tier can be.
+    pub tier: u8,
     /// TLS is spoken to it.
     pub secure: bool,
 }
@@ -194,10 +194,11 @@ impl FoundTarget {
             tls,
             // A weight of 0 for all takes the list out of use.
             weight: if template.weight == 0 { 0 } else { self.weight.unwrap_or(template.weight) },
-            backup: self.backup || template.backup,
+            tier: self.tier.saturating_add(template.tier).min(limits::TIER_MAX),
             max_connections: template.max_connections,
             header: template.header,
             check,
+            own_health: template.own_health.clone(),
         }
     }
 }
@@ -250,7 +251,7 @@ mod tests {
     use super::*;
 
     fn found(host: &str, port: Option<u16>, secure: bool) -> FoundTarget {
-        FoundTarget { host: host.into(), port, weight: None, backup: false, secure }
+        FoundTarget { host: host.into(), port, weight: None, tier: 0, secure }
     }
 
     #[test]
@@ -271,24 +272,18 @@ mod tests {
 
     #[test]
     fn a_found_target_takes_the_rest_from_its_template() {
-        let secure = UpstreamTls {
-            server_name: "".into(),
-            ca_file: None,
-            client_certificate: None,
-            pins: Vec::new(),
-            pin_only: false,
-            insecure: false,
-        };
+        let secure = UpstreamTls::to("");
         let template = Target {
             host: "".into(),
             address: Address::Name,
             port: 5432,
             tls: None,
             weight: 3,
-            backup: false,
+            tier: 0,
             max_connections: None,
             header: crate::config::checked::SendHeader::Off,
             check: None,
+            own_health: None,
         };
         let plain = found("db-1.internal", None, false).target(&template, Some(&secure));
         assert_eq!((plain.port, plain.weight, plain.tls), (5432, 3, None));

@@ -160,6 +160,8 @@ pub const BANDWIDTH_LOOK: Duration = Duration::from_secs(1);
 pub const SCHEDULE_MAX: usize = 1024;
 /// Largest `weight`.
 pub const WEIGHT_MAX: u32 = 65_535;
+/// Highest `tier`: more than anybody ranks by hand, and each is a pass over the targets.
+pub const TIER_MAX: u8 = 15;
 /// How often a choice is made anew when others take the last connection of a target meanwhile.
 pub const CHOICES_MAX: usize = 8;
 /// Connections of a pool that may wait for a target with room, over all cores.
@@ -589,6 +591,27 @@ pub const FOREIGN_BYTES_MAX: u64 = 64 << 20;
 /// make gigabytes of a few lines.
 pub const YAML_NODES_MAX: usize = 2_000_000;
 
+/// For one request to Docker's daemon: it answers in milliseconds, unless its host is in trouble.
+pub const DOCKER_REQUEST: Duration = Duration::from_secs(10);
+/// Events of Docker are waited out for this long before containers are looked at: a restart has several.
+pub const DOCKER_SETTLE: Duration = Duration::from_millis(100);
+/// But no longer than this after the first of them.
+pub const DOCKER_SETTLE_MAX: Duration = Duration::from_secs(1);
+/// Before a daemon that does not answer is asked again; doubled each time …
+pub const DOCKER_RETRY_MIN: Duration = Duration::from_millis(250);
+/// … up to this.
+pub const DOCKER_RETRY_MAX: Duration = Duration::from_secs(5);
+/// All containers are looked at again this often, events or not: a stream of events that died without
+/// a word is noticed.
+pub const DOCKER_LOOK: Duration = Duration::from_secs(60);
+/// How far back events are asked for when a stream of them begins, in seconds: what happened between
+/// the first look and the stream, and the difference of two clocks.
+pub const DOCKER_SINCE: i64 = 60;
+/// Containers with labels for the proxy that are looked at: each is a request, and targets.
+pub const DOCKER_CONTAINERS_MAX: usize = 4096;
+/// Services of one listener that take over from each other by priority: as many as a rule has tiers.
+pub const PRIORITIES_MAX: usize = 16;
+
 /// Rounds in which services of providers that do not go with others are left out one by one; after
 /// these all that are left are left out at once. Each round checks the whole configuration.
 pub const COMPOSE_ROUNDS_MAX: usize = 32;
@@ -599,3 +622,42 @@ pub const PROVIDER_END: Duration = Duration::from_secs(2);
 /// How long after its start a process says that it is not ready because a live provider has told
 /// nothing yet. After that what is served from files counts for more than what may never come.
 pub const PROVIDER_FIRST_WAIT: Duration = Duration::from_secs(30);
+
+// ---- a Kubernetes cluster ---------------------------------------------------------------------
+
+/// `leaderElection.leaseDuration`, as the controllers of Kubernetes have it.
+pub const LEASE_DURATION_DEFAULT: Duration = Duration::from_secs(15);
+/// Least and most `leaderElection.leaseDuration`: leases count in seconds, and a status that nobody
+/// writes for longer than some minutes is a fault.
+pub const LEASE_DURATION_MIN_MAX: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(600));
+/// How long the end of the proxy waits for its lease to be given back; less than [`PROVIDER_END`].
+pub const LEASE_RELEASE: Duration = Duration::from_millis(1500);
+/// After this time an API server ends a watch, which is then taken up where it ended; one that says
+/// nothing at all for a little longer is given up. It bounds how long a connection that died without
+/// a word goes unnoticed.
+pub const CLUSTER_WATCH: Duration = Duration::from_secs(120);
+/// How long an answer of an API server may be silent: longer than any watch.
+pub const CLUSTER_SILENCE: Duration = Duration::from_secs(130);
+/// One request to an API server that is no watch.
+pub const CLUSTER_REQUEST: Duration = Duration::from_secs(10);
+/// Which kinds the cluster has is asked this often: CRDs are installed once.
+pub const CLUSTER_KINDS: Duration = Duration::from_secs(30);
+/// Between two tries to reach a cluster that could not be reached.
+pub const CLUSTER_AGAIN: Duration = Duration::from_secs(2);
+/// After so many failures in a row the log says that a kind cannot be watched: watches break off and
+/// are taken up as a matter of course.
+pub const CLUSTER_FAILURES_TOLD: u32 = 3;
+/// Objects that have been heard of and not been looked at yet.
+pub const CLUSTER_NEWS_MAX: usize = 1024;
+/// A cluster's objects are served when none has changed for this time: a rollout changes many in a row.
+pub const CLUSTER_QUIET: Duration = Duration::from_millis(50);
+/// They are served after this time even if they never cease to change.
+pub const CLUSTER_QUIET_MAX: Duration = Duration::from_millis(500);
+/// Between two writes of statuses: a cluster with a thousand routes is told within a minute, and the
+/// API server has other clients.
+pub const STATUS_PAUSE: Duration = Duration::from_millis(50);
+/// Before a status that could not be written is tried again.
+pub const STATUS_AGAIN: Duration = Duration::from_secs(5);
+/// Tries of one status that others change at the same time.
+pub const STATUS_CONFLICTS_MAX: u32 = 5;

@@ -112,7 +112,7 @@ pub(super) fn ip_literal(text: &str) -> Option<IpAddr> {
 ///
 /// # Errors
 /// What is wrong, and how to mend it.
-pub(super) fn parse(text: &str) -> Result<IpNet, (String, String)> {
+pub(crate) fn parse(text: &str) -> Result<IpNet, (String, String)> {
     if let Some(ip) = ip_literal(text) {
         return Ok(IpNet::from(ip.to_canonical()));
     }
@@ -140,6 +140,16 @@ pub(super) fn parse(text: &str) -> Result<IpNet, (String, String)> {
         },
         IpNet::V4(_) => network,
     })
+}
+
+/// Reads a network as other systems do: white space around it means nothing, and neither do bits beyond
+/// its mask.
+pub(crate) fn parse_loosely(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    match text.parse::<IpNet>() {
+        Ok(network) => parse(&network.trunc().to_string()).ok(),
+        Err(_) => parse(text).ok(),
+    }
 }
 
 /// The sets that were read from files.

@@ -7,7 +7,7 @@
 //!   connections) is behind an `Arc` that the next snapshot takes over by identity.
 //! - The control thread frees old snapshots: taking apart 10,000 services must not stall a core.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32, NonZeroU64};
@@ -21,7 +21,7 @@ use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::checked::health::Probe;
+use super::checked::health::{Passive, Probe};
 use super::checked::{self, Address, Balancing, SendHeader, Termination, Tls, UpstreamTls};
 use super::found::{self, Found};
 use super::limits;
@@ -39,10 +39,12 @@ use crate::wire::json_line;
 
 mod drain;
 mod queue;
+mod rejects;
 mod state;
 
 pub use self::drain::Drain;
 pub use self::queue::{Queue, Queued};
+pub use self::rejects::Rejects;
 pub use self::state::{Failure, Report, Status, TargetState, since_1970};
 
 /// One version of the configuration, as the cores see it.
@@ -306,7 +308,11 @@ pub struct Pool {
     pub targets: Box<[Target]>,
     /// How one of them is chosen.
     pub balancing: Balancing,
-    /// The order of turns, as indices of targets without the backups; see [`pick::schedule`].
+    /// The tiers of targets with a weight, the first to be used first.
+    pub tiers: Box<[u8]>,
+    /// Whose connections are refused; `None`: nobody's.
+    pub rejects: Option<Box<Rejects>>,
+    /// The order of turns, as indices of the targets of the first tier; see [`pick::schedule`].
     pub schedule: Box<[u16]>,
     /// Position in it, or how many choices there were; kept over reloads by the service's id and the
     /// pool's index.
@@ -355,8 +361,8 @@ pub struct Target {
     pub tls: Option<TargetTls>,
     /// Its share; 0: none.
     pub weight: u32,
-    /// Chosen only when no other can be.
-    pub backup: bool,
+    /// Chosen only when none of a lower tier can be.
+    pub tier: u8,
     /// Most connections at a time over all cores.
     pub max_connections: Option<NonZeroU32>,
     /// Whether it is told who the client is.
@@ -365,6 +371,10 @@ pub struct Target {
     pub hash: u64,
     /// Failed connections in a row after which the control thread is told.
     pub failures: Option<NonZeroU8>,
+    /// What it does then.
+    pub passive: Option<Passive>,
+    /// How long its share grows after it came up.
+    pub slow_start: Option<Duration>,
     /// Its connections are cut when it goes down.
     pub close_on_down: bool,
     /// How it is checked.
@@ -574,7 +584,10 @@ impl Kept {
         };
         let fallbacks = Fallbacks {
             no_match: fallback(&spec.fallbacks.no_match)?,
-            no_name: fallback(&spec.fallbacks.no_name)?,
+            no_name: match spec.fallbacks.no_name_to_first {
+                true => Some(0),
+                false => fallback(&spec.fallbacks.no_name)?,
+            },
             not_recognised: fallback(&spec.fallbacks.not_recognised)?,
             silent: fallback(&spec.fallbacks.silent)?,
         };
@@ -623,20 +636,34 @@ impl Kept {
         let key = (Arc::clone(&spec.id), index);
         let next = before.turns.get(&key).cloned().unwrap_or_default();
         self.turns.insert(key, Arc::clone(&next));
-        let share = |target: &checked::Target| match (target.backup, balancing) {
-            (true, _) => 0,
-            (false, Balancing::WeightedRoundRobin) => target.weight,
-            (false, _) => target.weight.min(1),
+        let rejects = Rejects::of(targets, balancing);
+        let targets = || targets.iter().filter(|target| target.address != Address::Reject);
+        let tiers: BTreeSet<u8> =
+            targets().filter(|target| target.weight > 0).map(|target| target.tier).collect();
+        let first = tiers.first().copied();
+        let share = |target: &checked::Target| match balancing {
+            _ if Some(target.tier) != first => 0,
+            Balancing::WeightedRoundRobin => target.weight,
+            _ => target.weight.min(1),
         };
-        let schedule = pick::schedule(&targets.iter().map(share).collect::<Vec<_>>());
-        let targets = targets.iter().map(|target| self.target(before, spec, target, material, own));
+        let schedule = pick::schedule(&targets().map(share).collect::<Vec<_>>());
+        let targets = targets().map(|target| self.target(before, spec, target, material, own));
         let targets = targets.collect::<Result<_, _>>()?;
         let panic_threshold = spec.health.as_ref().map_or(0, |health| health.panic_threshold);
         let targets: Box<[Target]> = targets;
         let limited = targets.iter().any(|target| target.max_connections.is_some());
         let queue = Queue::new(limited, spec.timeouts.connect + limits::QUEUE_GRACE);
-        let passed_on = AtomicUsize::default();
-        Ok(Pool { targets, balancing, schedule, next, passed_on, panic_threshold, queue })
+        Ok(Pool {
+            targets,
+            balancing,
+            tiers: tiers.into_iter().collect(),
+            rejects,
+            schedule,
+            next,
+            passed_on: AtomicUsize::default(),
+            panic_threshold,
+            queue,
+        })
     }
 
     /// Tickets that were given out stay good as long as the same clients would be let in.
@@ -671,7 +698,7 @@ impl Kept {
             }
         }
         let verifier = material.client_verifier(termination)?;
-        let store = Arc::clone(&material.store);
+        let store = material.store_of(termination)?;
         Ok(ServerTls { config, of_rules, postgres, verifier, store })
     }
 
@@ -704,7 +731,7 @@ impl Kept {
             })),
             None => None,
         };
-        let health = spec.health.as_ref();
+        let health = spec.health_of(target);
         let passive = health.and_then(|health| health.passive);
         let mut hasher = DefaultHasher::new();
         label.hash(&mut hasher);
@@ -714,11 +741,13 @@ impl Kept {
             addresses,
             tls,
             weight: target.weight,
-            backup: target.backup,
+            tier: target.tier,
             max_connections: target.max_connections,
             header: target.header,
             hash: hasher.finish(),
             failures: passive.map(|passive| passive.failures),
+            passive,
+            slow_start: health.and_then(|health| health.slow_start),
             close_on_down: check.is_some() && health.is_some_and(|health| health.close_on_down),
             check,
             state,
@@ -748,8 +777,8 @@ impl Kept {
             Address::Unix(path) => {
                 Destination::unix(path).map_or(Addresses::Loop, Addresses::Fixed)
             }
-            // What they stand for has taken their place.
-            Address::Srv => Addresses::Loop,
+            // What they stand for has taken their place; one that refuses is in no pool.
+            Address::Srv | Address::Reject => Addresses::Loop,
         }
     }
 }
@@ -768,7 +797,7 @@ fn host_header(target: &checked::Target, port: u16) -> String {
     match &target.address {
         Address::Ip(ip) if ip.to_string() == *target.host => SocketAddr::new(*ip, port).to_string(),
         Address::Ip(_) | Address::Name => format!("{}:{port}", target.host),
-        Address::Unix(_) | Address::Srv => "localhost".into(),
+        Address::Unix(_) | Address::Srv | Address::Reject => "localhost".into(),
     }
 }
 
@@ -780,7 +809,7 @@ fn label(target: &checked::Target, port: u16) -> String {
         Address::Ip(_) | Address::Name => {
             format!("{}:{port}", target.host.trim_end_matches('.'))
         }
-        Address::Unix(_) | Address::Srv => target.host.to_string(),
+        Address::Unix(_) | Address::Srv | Address::Reject => target.host.to_string(),
     }
 }
 

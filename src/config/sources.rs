@@ -18,8 +18,8 @@ use super::place::Place;
 use super::whitelist::Whitelist;
 use super::{document, limits, read};
 use crate::diagnostics::{
-    BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Diagnostic, PORT_NOT_WHITELISTED, TOO_MANY_STORED,
-    TWO_SOURCES, visible,
+    BAD_STATE_DIR, BAD_STATE_FILE, DUPLICATE_ID, Declarer, Diagnostic, PORT_NOT_WHITELISTED,
+    TOO_MANY_STORED, TWO_SOURCES, visible,
 };
 use crate::providers::Inventory;
 use crate::providers::foreign::Files;
@@ -319,11 +319,11 @@ impl Origins {
             if !rest.is_empty() {
                 finding.message.push_str(&format!(" (`{rest}` of the native form)"));
             }
-            finding.provider = Some(Arc::clone(name));
+            finding.provider = Declarer::named(name);
             (finding.path, finding.line) = (origin.path.clone(), origin.line);
         } else {
             if finding.code == PORT_NOT_WHITELISTED.code {
-                finding.provider = Some(origin.owner.word().into());
+                finding.provider = Declarer::named(origin.owner.word());
             }
             finding.path = rest.to_owned();
         }

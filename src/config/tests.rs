@@ -17,6 +17,7 @@ mod admission;
 mod compose;
 mod events;
 mod names;
+mod native;
 mod ports;
 mod proxy;
 mod refused;

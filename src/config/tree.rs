@@ -90,6 +90,18 @@ impl Node {
         Some(members.remove(at).1)
     }
 
+    /// Drops the members of objects that are null, at any depth.
+    pub(crate) fn drop_nulls(&mut self) {
+        match &mut self.value {
+            Value::Array(elements) => elements.iter_mut().for_each(Self::drop_nulls),
+            Value::Object(members) => {
+                members.retain(|(_, node)| !matches!(node.value, Value::Null));
+                members.iter_mut().for_each(|(_, node)| node.drop_nulls());
+            }
+            _ => {}
+        }
+    }
+
     /// Appends to the array that is a member of this object, and makes it one if it is none.
     pub(crate) fn push_to(&mut self, key: &str, element: Self) {
         let Value::Object(members) = &mut self.value else { return };

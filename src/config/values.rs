@@ -29,6 +29,13 @@ pub(super) fn retries() -> u32 {
     limits::RETRIES_DEFAULT
 }
 
+/// A key that may be null, which is something else than a key that is left out.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// What a service does with TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {

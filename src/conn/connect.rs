@@ -62,6 +62,7 @@ pub async fn first_that_answers(
                 wait_for_room(live, pool, limit, silent).await?
             }
             Choice::Full | Choice::None => break,
+            Choice::Rejected => return Err(Ending::us(Step::Pick, Cause::Rejected)),
         };
         tried.add(index);
         live.takes(index);
@@ -180,7 +181,10 @@ fn wait_for_room<'a>(
                     match pick::choose(pool, live.source(), &Tried::default()) {
                         Choice::Target(index) => return Ok(index),
                         Choice::Full => {}
-                        Choice::None => return Err(Ending::us(Step::Connect, Cause::NoTarget)),
+                        // Refused are only those who have just come.
+                        Choice::None | Choice::Rejected => {
+                            return Err(Ending::us(Step::Connect, Cause::NoTarget));
+                        }
                     }
                 }
                 if let Some(cause) = has_left(live, silent) {

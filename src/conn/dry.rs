@@ -99,8 +99,10 @@ pub struct TargetRow {
     pub state: String,
     /// See `targets[].weight`.
     pub weight: u32,
-    /// See `targets[].backup`.
+    /// Its tier is not the lowest.
     pub backup: bool,
+    /// See `targets[].tier`.
+    pub tier: u8,
     /// That it has now.
     pub connections: u32,
     /// Most that it may have.

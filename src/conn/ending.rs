@@ -29,6 +29,8 @@ pub enum Step {
     Route,
     /// The TLS handshake with the client.
     Handshake,
+    /// Choosing the target.
+    Pick,
     /// Reaching a target.
     Connect,
     /// Carrying bytes.
@@ -87,6 +89,7 @@ impl Step {
         Self::Hello,
         Self::Route,
         Self::Handshake,
+        Self::Pick,
         Self::Connect,
         Self::Relay,
     ];
@@ -100,6 +103,7 @@ impl Step {
             Self::Hello => "hello",
             Self::Route => "route",
             Self::Handshake => "handshake",
+            Self::Pick => "pick",
             Self::Connect => "connect",
             Self::Relay => "relay",
         }
@@ -170,6 +174,10 @@ causes! {
         "Every target of the rule, and every backup, has been tried, has weight 0, or is out: by its \
          health check, by an operator who drains it or, for a time, by `passive`. The log has a line \
          for each that went, with what its check saw.";
+    Rejected "rejected" "a target refuses its share of the connections"
+        "A target of the rule has `reject`, and its turn had come: nothing is behind it, and its share goes \
+         to no other target. In services made from Kubernetes' routes it stands for a backend that is not \
+         there or may not be used; the conditions of the route say which.";
     TargetDown "target-down" "the target went down"
         "A health check found the target down, and the service's `healthCheck.onDown` is Close: its \
          connections are cut, so that clients come back and reach another one.";

@@ -3,8 +3,9 @@
 //!
 //! Every attempt chooses anew among the targets that were not tried yet, so that what has changed
 //! meanwhile counts. A target that is down, ejected or drained, with weight 0, or with all the connections it
-//! may have, is not chosen. Backup targets are chosen only when no other is left that may be. Where
-//! fewer targets are up than `panicThreshold` says, and no backup is, health is ignored.
+//! may have, is not chosen. Targets of a higher tier are chosen only when none of a lower one is left that
+//! may be. Where fewer targets of the first tier are up than `panicThreshold` says, and none of
+//! another is, health is ignored. The share that is refused ([`Rejects`]) is taken off before all that.
 //!
 //! The state is shared by all cores: few connections spread evenly too, and a count is that of the
 //! whole process. Nothing is locked or allocated; in turn over targets that all are up, only the one
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 use crate::config::checked::Balancing;
 use crate::config::limits;
-use crate::config::snapshot::{Pool, Target, TargetState};
+use crate::config::snapshot::{Pool, Rejects, Target, TargetState};
 
 /// The targets of a pool that a connection has tried; at most one more than `retries`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +51,8 @@ pub enum Choice {
     Full,
     /// There is none left.
     None,
+    /// It is one of those that are refused.
+    Rejected,
 }
 
 /// What a choice does to what connections share.
@@ -60,6 +63,8 @@ trait Effect {
     fn pass_on(&self, pool: &Pool) -> usize;
     /// Takes a connection of the target, unless it has all it may have.
     fn take(&self, target: &Target) -> bool;
+    /// Whether the next connection is one of those that are refused.
+    fn rejects(&self, rejects: &Rejects) -> bool;
 }
 
 /// The choice of a connection.
@@ -76,6 +81,10 @@ impl Effect for Takes {
 
     fn take(&self, target: &Target) -> bool {
         target.take()
+    }
+
+    fn rejects(&self, rejects: &Rejects) -> bool {
+        rejects.take()
     }
 }
 
@@ -100,6 +109,10 @@ impl Effect for Looks {
     fn take(&self, target: &Target) -> bool {
         target.has_room()
     }
+
+    fn rejects(&self, rejects: &Rejects) -> bool {
+        rejects.look()
+    }
 }
 
 /// Chooses a target for a client, and takes one of the target's connections: give it back with
@@ -108,15 +121,26 @@ pub fn choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
     choose_by(&Takes, pool, source, tried)
 }
 
-/// As [`choose`], for one that has tried no target: those who wait for room go first.
+/// As [`choose`], for one that comes for the first time: it may be one of those that are refused, and
+/// those who wait for room go first.
 pub fn choose_first(pool: &Pool, source: Option<IpAddr>) -> Choice {
-    if must_wait(pool) { Choice::Full } else { choose(pool, source, &Tried::default()) }
+    choose_first_by(&Takes, pool, source)
+}
+
+fn choose_first_by(by: &impl Effect, pool: &Pool, source: Option<IpAddr>) -> Choice {
+    if pool.rejects.as_ref().is_some_and(|rejects| by.rejects(rejects)) {
+        return Choice::Rejected;
+    }
+    if must_wait(pool) { Choice::Full } else { choose_by(by, pool, source, &Tried::default()) }
 }
 
 /// What [`choose_first`] or, after some were tried, [`choose`] would choose now; takes nothing.
 pub fn would_choose(pool: &Pool, source: Option<IpAddr>, tried: &Tried) -> Choice {
-    let waits = tried.len == 0 && must_wait(pool);
-    if waits { Choice::Full } else { choose_by(&Looks::default(), pool, source, tried) }
+    let looks = Looks::default();
+    match tried.len {
+        0 => choose_first_by(&looks, pool, source),
+        _ => choose_by(&looks, pool, source, tried),
+    }
 }
 
 fn must_wait(pool: &Pool) -> bool {
@@ -132,9 +156,9 @@ fn choose_by(by: &impl Effect, pool: &Pool, source: Option<IpAddr>, tried: &Trie
     let full = Cell::new(false);
     // Somebody may take the last connection of a target between the look and the take.
     for _ in 0..limits::CHOICES_MAX {
-        let among = |backup| Among { pool, tried, panics, backup, full: &full };
-        let chosen = pick(by, &among(false), source).or_else(|| pick(by, &among(true), source));
-        let Some(index) = chosen else { break };
+        let of_tier =
+            |tier: &u8| pick(by, &Among { pool, tried, panics, tier: *tier, full: &full }, source);
+        let Some(index) = pool.tiers.iter().find_map(of_tier) else { break };
         if pool.targets.get(index).is_some_and(|target| by.take(target)) {
             return Choice::Target(index);
         }
@@ -164,10 +188,11 @@ fn is_panicking(pool: &Pool) -> bool {
         return false;
     }
     let (mut up, mut all) = (0_usize, 0_usize);
+    let first = pool.tiers.first().copied().unwrap_or_default();
     // One that an operator has taken out is as if it were not there.
     let there = |target: &&Target| target.weight > 0 && !target.state.is_draining();
     for target in pool.targets.iter().filter(there) {
-        match (target.backup, target.state.is_up()) {
+        match (target.tier > first, target.state.is_up()) {
             (true, true) => return false,
             (true, false) => {}
             (false, is_up) => {
@@ -179,12 +204,12 @@ fn is_panicking(pool: &Pool) -> bool {
     up * 100 < all * usize::from(pool.panic_threshold)
 }
 
-/// The targets that may be chosen, of those that are backups or of those that are none.
+/// The targets of a tier that may be chosen.
 struct Among<'a> {
     pool: &'a Pool,
     tried: &'a Tried,
     panics: bool,
-    backup: bool,
+    tier: u8,
     /// One was left out only because it has all the connections it may have.
     full: &'a Cell<bool>,
 }
@@ -193,7 +218,7 @@ impl<'a> Among<'a> {
     /// Each with its share of the connections; not 0.
     fn able(&self) -> impl Iterator<Item = (usize, &'a Target, u64)> {
         self.pool.targets.iter().enumerate().filter_map(|(index, target)| {
-            if target.backup != self.backup || self.tried.has(index) {
+            if target.tier != self.tier || self.tried.has(index) {
                 return None;
             }
             let share = share(target, self.panics);

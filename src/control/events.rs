@@ -168,7 +168,7 @@ fn run(output: &Arc<Output>, lookups: &Arc<Lookups>) -> io::Result<()> {
         Spec::Stdout => write(output, file::Stdout::new()?),
         Spec::Datagram(path) => write(output, datagram::Writer::new(path)?),
         Spec::Http(to) => {
-            tokio::spawn(http::run(Arc::clone(output), to, Arc::clone(lookups)));
+            tokio::spawn(http::run(Arc::clone(output), *to, Arc::clone(lookups)));
             Ok(())
         }
     }

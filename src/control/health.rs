@@ -200,9 +200,7 @@ impl Health {
         let snapshot = self.common.process.snapshot.load_full();
         let pools: Vec<_> = targets(&snapshot)
             .filter(|(_, _, target)| Arc::ptr_eq(&target.state, state))
-            .filter_map(|(service, pool, target)| {
-                Some((service, pool, target, service.spec.health.as_ref()?.passive?))
-            })
+            .filter_map(|(service, pool, target)| Some((service, pool, target, target.passive?)))
             .collect();
         // Connections of a service as it was before a reload still speak of it.
         let Some(&(service, _, target, passive)) = pools.first() else {
@@ -294,7 +292,7 @@ impl Follower {
             checked_at: target.check.as_ref().map_or(&target.label, |it| &it.label).clone(),
             state: Arc::clone(&target.state),
             close_on_down: target.close_on_down,
-            slow_start: service.spec.health.as_ref().and_then(|health| health.slow_start),
+            slow_start: target.slow_start,
         }
     }
 

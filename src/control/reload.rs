@@ -373,7 +373,8 @@ impl Served {
         let of_provider = |left: &&LeftOut| matches!(left.owner, Owner::Provider(_));
         let left_out = self.left_out.iter().filter(of_provider);
         let left_out = left_out.filter_map(|it| Some((it.id.clone()?, it.why.clone()))).collect();
-        self.live.served(Outcome { inventory, left_out });
+        let providers = self.checked.providers.clone();
+        self.live.served(Outcome { providers, inventory, left_out });
     }
 
     /// Ends live providers.
@@ -502,7 +503,7 @@ impl Served {
         self.checked = checked;
         let (material, since) = material;
         let admin_files = self.checked.admin.iter().flat_map(checked::Admin::tls_files);
-        let paths = material.paths().map(Path::to_owned).chain(admin_files.cloned());
+        let paths = material.paths().map(Path::to_owned).chain(admin_files.map(Path::to_owned));
         self.watch.follow(paths, since);
         self.admin.view.material.store(Arc::clone(&material));
         self.admin.serve(admin);

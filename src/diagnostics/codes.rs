@@ -204,8 +204,9 @@ codes! {
         "openssl x509 -in c.pem -noout -fingerprint -sha256; for a pinned key: openssl x509 -in c.pem \
          -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary | base64"
     BAD_CERTIFICATES "E145" Error "entry of certificates not usable"
-        "An entry of `certificates` is either a pair of files (`certFile`, `keyFile`) or a \
-         `directory` of pairs."
+        "An entry of `certificates` is a pair of files (`certFile`, `keyFile`), a pair of PEM texts \
+         (`certPem`, `keyPem`) or a `directory` of pairs; what a target is shown (`clientCertificate`) is a \
+         pair of files or the `name` of such an entry."
         "{ \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" }   { \"directory\": \"certs.d\" }"
 
     ADMIN_OPEN "E146" Error "the admin API would be open to everybody"
@@ -253,6 +254,27 @@ codes! {
     EMPTY_ACCESS "E191" Error "access without a word"
         "`access` is an empty object. Whether that means everybody or nobody is not guessed."
         "\"access\": { \"allow\": [ \"10.0.0.0/8\" ] }; everybody: leave `access` out; nobody: { \"default\": \"Deny\" }"
+    UNKNOWN_CERTIFICATE "E192" Error "no certificate of this name"
+        "A service (`certificates`) or a target (`clientCertificate.name`) names an entry of the top-level \
+         `certificates` that is not there. Another certificate in its place would be shown to the wrong \
+         people."
+        "\"certificates\": [ { \"name\": \"shop\", \"certFile\": \"shop.pem\", \"keyFile\": \"shop.key\" } ], then \"certificates\": [ \"shop\" ] in the service"
+    DUPLICATE_CERTIFICATE "E193" Error "two certificates have the same name"
+        "Services and targets name a certificate by its `name`; which of the two is meant could not be told."
+        "Give each entry of `certificates` its own `name`, or none."
+    REJECT_KEY_IDLE "E194" Error "a key that has no effect on a target that refuses"
+        "A target with `reject` connects nowhere: of its keys only `weight` means something. Whoever wrote \
+         another one expects connections to go there."
+        "{ \"reject\": true, \"weight\": 1 }"
+    BAD_TLS_VERSIONS "E195" Error "no version of TLS left"
+        "`tlsMinVersion` is above `tlsMaxVersion`: no handshake could be agreed on."
+        "\"tlsMinVersion\": \"1.2\", \"tlsMaxVersion\": \"1.3\""
+    UNKNOWN_SUITE "E196" Error "cipher suite not usable"
+        "An entry of `cipherSuites` is not among the suites that there are (AEAD with forward secrecy, as \
+         TLS 1.3 requires and RFC 9325 recommends for 1.2), or it is of a version that `tlsMinVersion` and \
+         `tlsMaxVersion` leave out. It is refused rather than skipped: what would be left is not what was \
+         meant."
+        "\"cipherSuites\": [ \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\", \"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256\" ]"
 
     BAD_FILE "E150" Error "a file that the configuration names cannot be used"
         "A certificate, a private key, a list of certificate authorities, a revocation list or a list of \

@@ -217,6 +217,16 @@ impl Part {
         self.node.line
     }
 
+    /// Drops members that are null, at any depth: to Kubernetes they are not there.
+    pub fn drop_nulls(&mut self) {
+        self.node.drop_nulls();
+    }
+
+    /// Forgets what is in it, all but its place and the line where it begins.
+    pub fn shed(&mut self) {
+        self.node.value = Value::Null;
+    }
+
     /// A text at a chain of keys, as `["metadata", "name"]`.
     pub fn text_at(&self, keys: &[&str]) -> Option<&str> {
         match &self.at(keys)?.value {

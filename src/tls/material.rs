@@ -13,26 +13,34 @@ use rustls::pki_types::ServerName;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 
 use super::identity::sha256;
 use super::problem::Problem;
-use super::provider::provider;
 use super::store::{Entry, Resolver, Store, now};
-use super::trust::{self, Authorities, RevocationLists};
-use crate::config::checked::{CertificateSource, ClientAuth, KeyPair, Termination, UpstreamTls};
+use super::suites::{provider_for, versions};
+use super::trust::{self, Authorities, Leaves, Listed, RevocationLists};
+use crate::config::checked::{
+    CertificateSource, ClientAuth, KeyPair, Pem, Termination, UpstreamTls,
+};
 use crate::config::limits;
 use crate::config::networks::NetworkFiles;
+use crate::diagnostics::Severity;
 
 /// What was read from files, and what was made of it.
 #[derive(Debug, Default)]
 pub struct Material {
-    /// The server certificates.
+    /// The server certificates without a name, for services that name none.
     pub store: Arc<Store>,
-    authorities: BTreeMap<PathBuf, Arc<Authorities>>,
+    /// Those of services that name theirs: one for all that name the same in the same order.
+    stores: HashMap<Vec<KeyPair>, Result<Arc<Store>, Problem>>,
+    /// The certificates with a name, in the order of the configuration.
+    named: Vec<(Arc<str>, Arc<Entry>)>,
+    authorities: HashMap<Pem, Arc<Authorities>>,
+    /// Certificates of clients that are accepted by themselves.
+    leaves: HashMap<Pem, Arc<Leaves>>,
     crls: BTreeMap<PathBuf, Arc<RevocationLists>>,
-    /// The certificates shown to targets.
+    /// The certificates that are named by services, or shown to targets.
     pairs: HashMap<KeyPair, Arc<Entry>>,
     /// One for all services that ask the same of their clients.
     clients: HashMap<ClientRules, Clients>,
@@ -48,7 +56,8 @@ pub struct Material {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientRules {
     required: bool,
-    authorities: Vec<PathBuf>,
+    authorities: Vec<Pem>,
+    leaves: Vec<Pem>,
     crls: Vec<PathBuf>,
 }
 
@@ -57,7 +66,8 @@ impl ClientRules {
     fn of(termination: &Termination) -> Option<Self> {
         (termination.client_auth != ClientAuth::None).then(|| Self {
             required: termination.client_auth == ClientAuth::Need,
-            authorities: termination.client_ca_files.clone(),
+            authorities: termination.client_ca.clone(),
+            leaves: termination.client_certs.clone(),
             crls: termination.client_crl_files.clone(),
         })
     }
@@ -78,7 +88,7 @@ struct Target {
 impl Material {
     /// Reads all files that the sources, services and targets name. One that is named and cannot be
     /// used is an error, or a warning if what was read `before` is kept; a broken pair in a
-    /// directory is a warning.
+    /// directory is a warning, and so is one with a name that nobody names.
     pub fn load<'a>(
         certificates: &[CertificateSource],
         terminations: impl Iterator<Item = &'a Termination>,
@@ -91,21 +101,29 @@ impl Material {
             now: now(),
             problems,
             failed: HashMap::new(),
+            places: HashMap::new(),
             material: Self { store: Arc::new(store), ..Self::default() },
         };
-        for source in certificates {
+        for (at, source) in certificates.iter().enumerate() {
             match source {
                 CertificateSource::Pair(pair) => loading.names_pair(pair),
+                CertificateSource::Named(_, pair) => drop(loading.places.insert(pair, at)),
                 CertificateSource::Directory(path) => loading.names(path),
             }
         }
         for termination in terminations {
+            loading.store(&termination.certificates);
             if let Some(rules) = ClientRules::of(termination) {
                 loading.clients(rules);
             }
         }
         for upstream in upstreams {
             loading.target(upstream);
+        }
+        for source in certificates {
+            if let CertificateSource::Named(name, pair) = source {
+                loading.named(name, pair);
+            }
         }
         let Loading { mut material, problems, .. } = loading;
         material.digest = material.digest_of();
@@ -138,7 +156,9 @@ impl Material {
         };
         let clients = self.clients.iter().map(|(key, it)| part(format!("{key:?}"), &it.digest));
         let targets = self.targets.iter().map(|(key, it)| part(format!("{key:?}"), &it.digest));
-        let parts: BTreeSet<_> = clients.chain(targets).collect();
+        let stores = self.stores.iter().filter_map(|(key, it)| Some((key, it.as_ref().ok()?)));
+        let stores = stores.map(|(key, it)| part(format!("{key:?}"), &it.fingerprint()));
+        let parts: BTreeSet<_> = clients.chain(targets).chain(stores).collect();
         for part in parts {
             digest.update(part);
         }
@@ -188,20 +208,19 @@ impl Material {
         termination: &Termination,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Arc<ServerConfig>, Problem> {
-        if self.store.is_empty() {
+        let store = self.store_of(termination)?;
+        if store.is_empty() {
             return Err(Problem::error(Path::new(""), "there is no server certificate")
                 .hint("name one in `certificates`"));
         }
         let verifier = self.client_verifier(termination)?;
         let verifier = verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])
+        let crypto = &termination.crypto;
+        let mut config = ServerConfig::builder_with_provider(provider_for(crypto))
+            .with_protocol_versions(&versions(crypto))
             .map_err(rejected)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(Resolver::new(
-                Arc::clone(&self.store),
-                termination.strict,
-            )));
+            .with_cert_resolver(Arc::new(Resolver::new(store, termination.strict)));
         config.ignore_client_order = false;
         config.max_early_data_size = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -211,6 +230,29 @@ impl Material {
         config.alpn_protocols =
             termination.alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Ok(Arc::new(config))
+    }
+
+    /// The server certificates of a service that was named to [`Material::load`].
+    ///
+    /// # Errors
+    /// One that it names cannot be used.
+    pub fn store_of(&self, termination: &Termination) -> Result<Arc<Store>, Problem> {
+        if termination.certificates.is_empty() {
+            return Ok(Arc::clone(&self.store));
+        }
+        self.stores.get(&termination.certificates).cloned().unwrap_or_else(|| Err(unknown()))
+    }
+
+    /// Whether this pair could be read.
+    pub fn has_pair(&self, pair: &KeyPair) -> bool {
+        self.pairs.contains_key(pair)
+    }
+
+    /// Every certificate that can be used, with its name if it has one: first those without, in the
+    /// order in which they are looked at.
+    pub fn certificates(&self) -> impl Iterator<Item = (Option<&Arc<str>>, &Arc<Entry>)> {
+        let unnamed = self.store.entries().iter().map(|entry| (None, entry));
+        unnamed.chain(self.named.iter().map(|(name, entry)| (Some(name), entry)))
     }
 
     /// What the certificates of a service's clients must meet; `None` where they are not asked for one.
@@ -282,7 +324,9 @@ struct Loading<'a> {
     now: i64,
     problems: Vec<Problem>,
     /// What could not be read, so that it is tried and told once.
-    failed: HashMap<(Kind, PathBuf), Problem>,
+    failed: HashMap<(Kind, Pem), Problem>,
+    /// Which entry of `certificates` has which pair.
+    places: HashMap<&'a KeyPair, usize>,
     material: Material,
 }
 
@@ -290,11 +334,39 @@ struct Loading<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Authorities,
+    Leaves,
     RevocationLists,
     Pair,
 }
 
 impl Loading<'_> {
+    /// Prepares the certificates of a service that names its own.
+    fn store(&mut self, pairs: &[KeyPair]) {
+        if pairs.is_empty() || self.material.stores.contains_key(pairs) {
+            return;
+        }
+        // Every one is looked at, so that all that is wrong is said at once.
+        let entries: Vec<_> = pairs.iter().map(|pair| self.pair(pair)).collect();
+        let entries: Result<Vec<_>, _> = entries.into_iter().collect();
+        let store = entries.map(|entries| Arc::new(Store::of(entries)));
+        self.material.stores.insert(pairs.to_vec(), store);
+    }
+
+    /// Reads a certificate that has a name, in case nobody has done so.
+    fn named(&mut self, name: &Arc<str>, pair: &KeyPair) {
+        let known = self.problems.len();
+        let used = self.material.pairs.contains_key(pair)
+            || self.failed.contains_key(&(Kind::Pair, pair.cert.clone()));
+        let entry = self.pair(pair);
+        if !used {
+            // What nobody shows harms nobody.
+            for problem in self.problems.iter_mut().skip(known) {
+                problem.severity = problem.severity.min(Severity::Warn);
+            }
+        }
+        self.material.named.extend(entry.ok().map(|entry| (Arc::clone(name), entry)));
+    }
+
     fn names(&mut self, path: &Path) {
         if !self.material.paths.contains(path) {
             self.material.paths.insert(path.to_owned());
@@ -302,18 +374,17 @@ impl Loading<'_> {
     }
 
     fn names_pair(&mut self, pair: &KeyPair) {
-        self.names(&pair.cert_file);
-        self.names(&pair.key_file);
+        pair.paths().for_each(|path| self.names(path));
     }
 
     /// What can be read, else what was read before, else the error, which is reported once.
     fn keep<T>(
         &mut self,
-        (kind, path): (Kind, &Path),
+        (kind, pem): (Kind, &Pem),
         read: impl FnOnce() -> Result<T, Problem>,
         before: Option<T>,
     ) -> Result<T, Problem> {
-        if let Some(problem) = self.failed.get(&(kind, path.to_owned())) {
+        if let Some(problem) = self.failed.get(&(kind, pem.clone())) {
             return Err(problem.clone());
         }
         match (read(), before) {
@@ -324,22 +395,33 @@ impl Loading<'_> {
             }
             (Err(problem), None) => {
                 self.problems.push(problem.clone());
-                self.failed.insert((kind, path.to_owned()), problem.clone());
+                self.failed.insert((kind, pem.clone()), problem.clone());
                 Err(problem)
             }
         }
     }
 
-    fn authorities(&mut self, path: &Path) -> Result<Arc<Authorities>, Problem> {
-        if let Some(known) = self.material.authorities.get(path) {
+    fn authorities(&mut self, pem: &Pem) -> Result<Arc<Authorities>, Problem> {
+        if let Some(known) = self.material.authorities.get(pem) {
             return Ok(Arc::clone(known));
         }
-        self.names(path);
-        let before = self.before.and_then(|before| before.authorities.get(path).cloned());
-        let read = || Authorities::read(path).map(Arc::new);
-        let file = self.keep((Kind::Authorities, path), read, before)?;
-        file.remarks(path, self.now, &mut self.problems);
-        self.material.authorities.insert(path.to_owned(), Arc::clone(&file));
+        pem.file().into_iter().for_each(|path| self.names(path));
+        let before = self.before.and_then(|before| before.authorities.get(pem).cloned());
+        let read = || Authorities::read(pem).map(Arc::new);
+        let file = self.keep((Kind::Authorities, pem), read, before)?;
+        file.remarks(pem.place(), self.now, &mut self.problems);
+        self.material.authorities.insert(pem.clone(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn leaves(&mut self, pem: &Pem) -> Result<Arc<Leaves>, Problem> {
+        if let Some(known) = self.material.leaves.get(pem) {
+            return Ok(Arc::clone(known));
+        }
+        pem.file().into_iter().for_each(|path| self.names(path));
+        let before = self.before.and_then(|before| before.leaves.get(pem).cloned());
+        let file = self.keep((Kind::Leaves, pem), || Leaves::read(pem).map(Arc::new), before)?;
+        self.material.leaves.insert(pem.clone(), Arc::clone(&file));
         Ok(file)
     }
 
@@ -350,7 +432,7 @@ impl Loading<'_> {
         self.names(path);
         let before = self.before.and_then(|before| before.crls.get(path).cloned());
         let read = || RevocationLists::read(path).map(Arc::new);
-        let file = self.keep((Kind::RevocationLists, path), read, before)?;
+        let file = self.keep((Kind::RevocationLists, &Pem::File(path.to_owned())), read, before)?;
         file.remarks(path, self.now, &mut self.problems);
         self.material.crls.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
@@ -363,10 +445,16 @@ impl Loading<'_> {
         self.names_pair(pair);
         let before = self.before.and_then(|before| before.pairs.get(pair).cloned());
         let read = || Entry::read(pair, before.as_ref());
-        let entry = self.keep((Kind::Pair, &pair.cert_file), read, before.clone())?;
-        entry.remarks(self.now, &mut self.problems);
-        self.material.pairs.insert(pair.clone(), Arc::clone(&entry));
-        Ok(entry)
+        let known = self.problems.len();
+        let entry = self.keep((Kind::Pair, &pair.cert), read, before.clone());
+        if let Ok(entry) = &entry {
+            entry.remarks(self.now, &mut self.problems);
+            self.material.pairs.insert(pair.clone(), Arc::clone(entry));
+        }
+        for problem in self.problems.iter_mut().skip(known) {
+            problem.source = self.places.get(pair).copied();
+        }
+        entry
     }
 
     /// Prepares what a service asks of its clients.
@@ -376,12 +464,17 @@ impl Loading<'_> {
         }
         // Every file is looked at, so that all that is wrong is said at once.
         let authorities: Vec<_> =
-            rules.authorities.iter().map(|path| self.authorities(path)).collect();
+            rules.authorities.iter().map(|pem| self.authorities(pem)).collect();
+        let leaves: Vec<_> = rules.leaves.iter().map(|pem| self.leaves(pem)).collect();
         let crls: Vec<_> = rules.crls.iter().map(|path| self.crls(path)).collect();
         let authorities: Result<Vec<_>, _> = authorities.into_iter().collect();
+        let leaves: Result<Vec<_>, _> = leaves.into_iter().collect();
         let crls: Result<Vec<_>, _> = crls.into_iter().collect();
-        let clients = match authorities.and_then(|authorities| Ok((authorities, crls?))) {
-            Ok((authorities, crls)) => self.verified_clients(&rules, &authorities, &crls),
+        let read = authorities.and_then(|authorities| Ok((authorities, leaves?, crls?)));
+        let clients = match read {
+            Ok((authorities, leaves, crls)) => {
+                self.verified_clients(&rules, &authorities, &leaves, &crls)
+            }
             Err(problem) => Clients { verifier: Err(problem), digest: [0; 32] },
         };
         self.material.clients.insert(rules, clients);
@@ -391,6 +484,7 @@ impl Loading<'_> {
         &mut self,
         rules: &ClientRules,
         authorities: &[Arc<Authorities>],
+        leaves: &[Arc<Leaves>],
         crls: &[Arc<RevocationLists>],
     ) -> Clients {
         let mut digest = Sha256::new();
@@ -398,6 +492,11 @@ impl Loading<'_> {
         authorities.iter().for_each(|file| digest.update(file.digest));
         digest.update([0]);
         crls.iter().for_each(|file| digest.update(file.digest));
+        let leaves: BTreeSet<_> = leaves.iter().flat_map(|it| it.digests.iter().copied()).collect();
+        if !leaves.is_empty() {
+            digest.update([0]);
+            leaves.iter().for_each(|leaf| digest.update(leaf));
+        }
         let digest = digest.finalize().into();
         let before = self.before.and_then(|before| before.clients.get(rules));
         let verifier = match before.filter(|before| before.digest == digest) {
@@ -406,8 +505,17 @@ impl Loading<'_> {
                 let auth = if rules.required { ClientAuth::Need } else { ClientAuth::Want };
                 let roots = Authorities::roots(authorities.iter().map(|file| &**file));
                 let crls: Vec<_> = crls.iter().map(|file| &**file).collect();
-                let made = trust::client_verifier(auth, roots, &crls);
-                made.and_then(|verifier| verifier.ok_or_else(unknown))
+                let chain = || {
+                    let made = trust::client_verifier(auth, roots, &crls);
+                    made.and_then(|verifier| verifier.ok_or_else(unknown))
+                };
+                match (leaves.is_empty(), authorities.is_empty()) {
+                    (true, _) => chain(),
+                    (false, true) => Ok(Listed::verifier(leaves, None, auth)),
+                    (false, false) => {
+                        chain().map(|chain| Listed::verifier(leaves, Some(chain), auth))
+                    }
+                }
             }
         };
         self.problems.extend(verifier.as_ref().err().cloned());
@@ -420,7 +528,7 @@ impl Loading<'_> {
         if self.material.targets.contains_key(&key) {
             return;
         }
-        let authorities = upstream.ca_file.as_deref().map(|path| self.authorities(path));
+        let authorities = upstream.ca.as_ref().map(|pem| self.authorities(pem));
         let pair = upstream.client_certificate.as_ref().map(|pair| self.pair(pair));
         let files = authorities.transpose().and_then(|file| Ok((file, pair.transpose()?)));
         let target = match files {
@@ -467,8 +575,8 @@ fn client_config(
         Some(file) => Ok(Authorities::roots([file])),
         None => trust::system_roots(),
     })?;
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])
+    let builder = ClientConfig::builder_with_provider(provider_for(&upstream.crypto))
+        .with_protocol_versions(&versions(&upstream.crypto))
         .map_err(rejected)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::problem::Problem;
+use crate::config::checked::Pem;
 
 /// The bytes of a regular file, or why there are none.
 pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Problem> {
@@ -36,6 +37,14 @@ pub(super) fn read(path: &Path, max: u64) -> Result<Vec<u8>, Problem> {
         return Err(Problem::error(path, "is empty"));
     }
     Ok(bytes)
+}
+
+/// The bytes of a text that is in a file or in the configuration.
+pub(super) fn bytes(pem: &Pem, max: u64) -> Result<Vec<u8>, Problem> {
+    match pem {
+        Pem::File(path) => read(path, max),
+        Pem::Inline(inline) => Ok(inline.text().as_bytes().to_vec()),
+    }
 }
 
 /// Every section of the text; text between them is ignored, as everywhere.

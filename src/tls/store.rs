@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::identity::sha256;
 use super::problem::Problem;
-use crate::config::checked::CertificateSource;
+use crate::config::checked::{CertificateSource, KeyPair};
 use crate::diagnostics::Severity;
 
 mod entry;
@@ -68,6 +68,8 @@ impl Store {
             match source {
                 CertificateSource::Pair(files) => loading.pair(files, Severity::Error),
                 CertificateSource::Directory(directory) => loading.directory(directory),
+                // Of those who name it.
+                CertificateSource::Named(..) => {}
             }
             for problem in loading.problems.iter_mut().skip(known) {
                 problem.source = Some(at);
@@ -79,7 +81,8 @@ impl Store {
         (store, problems)
     }
 
-    fn of(entries: Vec<Arc<Entry>>) -> Self {
+    /// The store of these, the default one first.
+    pub(super) fn of(entries: Vec<Arc<Entry>>) -> Self {
         let mut store = Self::default();
         let mut fingerprint = Sha256::new();
         for entry in &entries {
@@ -195,16 +198,24 @@ impl Store {
                 if !Arc::ptr_eq(better, entry) && told.insert(&entry.files) {
                     let what = format!(
                         "`{name}` is shown the newer certificate in {} as long as that is valid",
-                        better.files.cert_file.display()
+                        better.files.cert.place().display()
                     );
                     problems.push(
-                        Problem::info(&entry.files.cert_file, what)
+                        Problem::info(entry.files.cert.place(), what)
                             .hint("remove the file if it was replaced"),
                     );
                 }
             }
         }
     }
+}
+
+/// Whether a certificate and its key can be used together.
+///
+/// # Errors
+/// Why not.
+pub fn check_pair(pair: &KeyPair) -> Result<(), Problem> {
+    Entry::read(pair, None).map(drop)
 }
 
 /// Seconds since 1970.

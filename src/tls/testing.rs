@@ -133,7 +133,7 @@ impl Made {
     pub fn write(&self, dir: &Path, stem: &str) -> Files {
         let cert_file = write(dir, &format!("{stem}.pem"), self.chain_pem());
         let key_file = write(dir, &format!("{stem}.key"), self.key_pem());
-        Files { cert_file, key_file }
+        Files::files(cert_file, key_file)
     }
 
     pub fn sha256(&self) -> [u8; 32] {

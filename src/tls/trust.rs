@@ -3,7 +3,7 @@
 //! Authorities are trusted as keys with a name, as everywhere in webpki: the end of an authority's
 //! own certificate is a warning when it is read, not a refusal.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -29,7 +29,7 @@ use super::identity::sha256;
 use super::pem;
 use super::problem::Problem;
 use super::provider::{algorithms, provider};
-use crate::config::checked::{ClientAuth, UpstreamTls};
+use crate::config::checked::{ClientAuth, Pem, UpstreamTls};
 use crate::config::limits;
 
 /// What the files of certificates of authorities hold.
@@ -43,8 +43,9 @@ pub struct Authorities {
 impl Authorities {
     /// Every certificate of a PEM file. One that cannot be an authority is an error: whoever names
     /// a file means all of it.
-    pub(super) fn read(path: &Path) -> Result<Self, Problem> {
-        let bytes = pem::read(path, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+    pub(super) fn read(source: &Pem) -> Result<Self, Problem> {
+        let path = source.place();
+        let bytes = pem::bytes(source, limits::CERTIFICATE_FILE_BYTES_MAX)?;
         let certificates = pem::certificates(path, &bytes)?;
         let mut probe = RootCertStore::empty();
         let mut digest = Sha256::new();
@@ -79,6 +80,128 @@ impl Authorities {
             roots.add_parsable_certificates(file.certificates.iter().cloned());
         }
         Arc::new(roots)
+    }
+}
+
+/// Certificates of clients that are accepted by themselves.
+#[derive(Debug, Clone)]
+pub struct Leaves {
+    /// SHA-256 of each, sorted.
+    pub(super) digests: BTreeSet<[u8; 32]>,
+}
+
+impl Leaves {
+    /// The first certificate of a PEM text, and those behind it that are no authority: what issued
+    /// the first one often stands behind it, and whoever has its key is not meant.
+    pub(super) fn read(source: &Pem) -> Result<Self, Problem> {
+        let path = source.place();
+        let bytes = pem::bytes(source, limits::CERTIFICATE_FILE_BYTES_MAX)?;
+        let mut digests = BTreeSet::new();
+        for (at, der) in pem::certificates(path, &bytes)?.iter().enumerate() {
+            let (_, parsed) = X509Certificate::from_der(der).map_err(|error| {
+                let what = format!("certificate {} of the file is malformed: {error}", at + 1);
+                Problem::error(path, what)
+            })?;
+            if at == 0 || !parsed.is_ca() {
+                digests.insert(sha256(der));
+            }
+        }
+        Ok(Self { digests })
+    }
+}
+
+/// Whether a PEM text holds certificates of authorities.
+///
+/// # Errors
+/// Why not.
+pub fn check_authorities(source: &Pem) -> Result<(), Problem> {
+    Authorities::read(source).map(drop)
+}
+
+/// Whether a PEM text holds certificates.
+///
+/// # Errors
+/// Why not.
+pub fn check_leaves(source: &Pem) -> Result<(), Problem> {
+    Leaves::read(source).map(drop)
+}
+
+/// Lets clients in that show one of these certificates while it is valid, and those that the `chain`
+/// vouches for.
+#[derive(Debug)]
+pub(super) struct Listed {
+    leaves: BTreeSet<[u8; 32]>,
+    chain: Option<Arc<dyn ClientCertVerifier>>,
+    mandatory: bool,
+}
+
+impl Listed {
+    /// With `Need`, nobody without a certificate is let in.
+    pub(super) fn verifier(
+        leaves: BTreeSet<[u8; 32]>,
+        chain: Option<Arc<dyn ClientCertVerifier>>,
+        auth: ClientAuth,
+    ) -> Arc<dyn ClientCertVerifier> {
+        Arc::new(Self { leaves, chain, mandatory: auth == ClientAuth::Need })
+    }
+}
+
+impl ClientCertVerifier for Listed {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    // Those of authorities would keep clients from showing a certificate of another one.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        if !self.leaves.contains(&sha256(leaf)) {
+            return match &self.chain {
+                Some(chain) => chain.verify_client_cert(leaf, intermediates, now),
+                None => Err(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)),
+            };
+        }
+        let (_, parsed) = X509Certificate::from_der(leaf)
+            .map_err(|_| TlsError::InvalidCertificate(CertificateError::BadEncoding))?;
+        let validity = parsed.validity();
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let fault = if now < validity.not_before.timestamp() {
+            CertificateError::NotValidYet
+        } else if now > validity.not_after.timestamp() {
+            CertificateError::Expired
+        } else {
+            return Ok(ClientCertVerified::assertion());
+        };
+        Err(TlsError::InvalidCertificate(fault))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls12_signature(message, leaf, signed, &algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, leaf, signed, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms().supported_schemes()
     }
 }
 

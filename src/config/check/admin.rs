@@ -173,7 +173,7 @@ fn tls(
         return None;
     };
     let key_file = key_file.unwrap_or_else(|| cert_file.clone());
-    let pair = KeyPair { cert_file, key_file };
+    let pair = KeyPair::files(cert_file, key_file);
     Some(AdminTls { pair, client_ca_files: client_ca_files.unwrap_or_default() })
 }
 

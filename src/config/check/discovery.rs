@@ -12,7 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use super::service::Scope;
 use super::target::{self, ip_literal};
 use super::{Findings, file, not_empty};
-use crate::config::checked::{self, UpstreamTls};
+use crate::config::checked::{self, Pem, UpstreamTls};
 use crate::config::document::{self, Span};
 use crate::config::found::{Header, JsonPath, Query, Source, Url};
 use crate::config::limits::{DISCOVERY_INTERVAL_MIN, TTL_MIN_LEAST};
@@ -127,12 +127,8 @@ fn endpoint_tls(
         return None;
     }
     Some(UpstreamTls {
-        server_name: Arc::from(url.host.trim_end_matches('.').to_ascii_lowercase()),
-        ca_file,
-        client_certificate: None,
-        pins: Vec::new(),
-        pin_only: false,
-        insecure: false,
+        ca: ca_file.map(Pem::File),
+        ..UpstreamTls::to(url.host.trim_end_matches('.').to_ascii_lowercase())
     })
 }
 

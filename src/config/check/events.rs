@@ -1,11 +1,10 @@
 //! `events`: each output is one place and has only the keys of its kind.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::{Findings, file, not_empty};
-use crate::config::checked::UpstreamTls;
 use crate::config::checked::events::{Events, File, Http, Output, Rotation};
+use crate::config::checked::{Pem, UpstreamTls};
 use crate::config::document::{self, EventOutput, Record, ServiceDetail, Size, Span};
 use crate::config::found::Url;
 use crate::config::limits::{
@@ -116,7 +115,8 @@ fn output(
         return Some(Output::Datagram(path));
     }
     if let Some(url) = http {
-        return self::http(url, entry, dir, place, findings).map(Output::Http);
+        return self::http(url, entry, dir, place, findings)
+            .map(|http| Output::Http(Box::new(http)));
     }
     if *stdout == Some(false) {
         let hint = "remove the entry, or write true";
@@ -207,13 +207,11 @@ fn http(
         let message = format!("{} is more than the most, {}", Span(flush), Span(EVENT_FLUSH_MAX));
         findings.add(&BAD_DURATION, &place.key("flush"), message);
     }
-    let tls = url.secure.then(|| UpstreamTls {
-        server_name: Arc::from(url.host.trim_end_matches('.').to_ascii_lowercase()),
-        ca_file,
-        client_certificate: None,
-        pins: Vec::new(),
-        pin_only: false,
-        insecure: false,
+    let tls = url.secure.then(|| {
+        Box::new(UpstreamTls {
+            ca: ca_file.map(Pem::File),
+            ..UpstreamTls::to(url.host.trim_end_matches('.').to_ascii_lowercase())
+        })
     });
     Some(Http { url, token_file, tls, batch: usize::try_from(batch).unwrap_or(1), flush })
 }

@@ -38,38 +38,16 @@ impl Scope<'_, '_> {
         }
         let findings = &mut *self.findings;
         let compiled = compile(written, &place, findings);
-        let Some(probe) = &compiled.probe else { return Some(compiled) };
         let mut unverified = false;
         let of_rule = |rule: &'a mut checked::Rule| {
             let templates = rule.discoveries.iter_mut().map(|discovery| &mut discovery.template);
             rule.targets.iter_mut().chain(templates)
         };
-        for target in rules.iter_mut().flat_map(of_rule) {
-            let (tls, as_target) = match written.tls {
-                Some(false) => (None, false),
-                Some(true) if target.tls.is_none() => {
-                    unverified = true;
-                    (Some(unverified_tls(target, &place, findings)), false)
-                }
-                Some(true) => (target.tls.clone(), true),
-                None if written.port.is_none() && probe.talk != Talk::Nothing => {
-                    (target.tls.clone(), true)
-                }
-                None => (None, false),
-            };
-            if written.port.is_some() && matches!(target.address, Address::Unix(_)) {
-                let message = format!("`port` is not for {}: a Unix socket has none", target.host);
-                let hint = "leave `port` out, or give these targets a service of their own";
-                findings.add_with(&BAD_CHECK, &place.key("port"), message, hint);
-            }
-            let port = written.port;
-            let follows = written.proxy_protocol.is_none() && port.is_none();
-            let probe = if follows && target.header != probe.header {
-                Arc::new(Probe { header: target.header, ..Probe::clone(probe) })
-            } else {
-                Arc::clone(probe)
-            };
-            target.check = Some(TargetCheck { probe, port, tls, as_target });
+        let meant = |target: &&mut checked::Target| {
+            target.own_health.is_none() && target.address != Address::Reject
+        };
+        for target in rules.iter_mut().flat_map(of_rule).filter(meant) {
+            unverified |= checked_so(target, written, &compiled, &place, findings);
         }
         if unverified {
             let message = "the check verifies no certificate: a target has no `tls` that says how";
@@ -77,6 +55,71 @@ impl Scope<'_, '_> {
         }
         Some(compiled)
     }
+}
+
+/// Checks `healthCheck` of a target, which stands instead of the service's.
+pub(super) fn own(
+    document: &document::Target,
+    target: &mut checked::Target,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let Some(written) = &document.health_check else { return };
+    let place = place.key("healthCheck");
+    if findings.is_broken_inside(&place) {
+        return;
+    }
+    let Some(written) = written else {
+        target.own_health = Some(Arc::default());
+        return;
+    };
+    if written.panic_threshold > 0 {
+        let message = "`panicThreshold` has no effect: it is about all targets of a rule";
+        let hint = "write it into `healthCheck` of the service";
+        findings.add_with(&CHECK_IDLE, &place.key("panicThreshold"), message, hint);
+    }
+    let compiled = compile(written, &place, findings);
+    if checked_so(target, written, &compiled, &place, findings) {
+        let message = "the check verifies no certificate: the target has no `tls` that says how";
+        findings.add(&CHECK_UNVERIFIED, &place.key("tls"), message);
+    }
+    target.own_health = Some(Arc::new(compiled));
+}
+
+/// Tells a target how it is checked. True if TLS is spoken and nothing verified.
+fn checked_so(
+    target: &mut checked::Target,
+    written: &document::HealthCheck,
+    compiled: &HealthCheck,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> bool {
+    let Some(probe) = &compiled.probe else { return false };
+    let mut unverified = false;
+    let (tls, as_target) = match written.tls {
+        Some(false) => (None, false),
+        Some(true) if target.tls.is_none() => {
+            unverified = true;
+            (Some(unverified_tls(target, place, findings)), false)
+        }
+        Some(true) => (target.tls.clone(), true),
+        None if written.port.is_none() && probe.talk != Talk::Nothing => (target.tls.clone(), true),
+        None => (None, false),
+    };
+    if written.port.is_some() && matches!(target.address, Address::Unix(_)) {
+        let message = format!("`port` is not for {}: a Unix socket has none", target.host);
+        let hint = "leave `port` out, or give these targets a service of their own";
+        findings.add_with(&BAD_CHECK, &place.key("port"), message, hint);
+    }
+    let port = written.port;
+    let follows = written.proxy_protocol.is_none() && port.is_none();
+    let probe = if follows && target.header != probe.header {
+        Arc::new(Probe { header: target.header, ..Probe::clone(probe) })
+    } else {
+        Arc::clone(probe)
+    };
+    target.check = Some(TargetCheck { probe, port, tls, as_target });
+    unverified
 }
 
 /// TLS with a target that does not say how.
@@ -98,14 +141,7 @@ fn unverified_tls(
         let hint = "give the target `tls` and a `serverName`, or leave TLS out of the check";
         findings.add_with(&BAD_CHECK, &place.key("tls"), message, hint);
     }
-    UpstreamTls {
-        server_name: name.into(),
-        ca_file: None,
-        client_certificate: None,
-        pins: Vec::new(),
-        pin_only: false,
-        insecure: true,
-    }
+    UpstreamTls { insecure: true, ..UpstreamTls::to(name) }
 }
 
 fn compile(

@@ -52,6 +52,7 @@ fn fallbacks(port: &[&Compiled], findings: &mut Findings<'_>) {
             let sni = place.key("sni");
             let fallbacks = sni.key("fallbacks");
             let place = match path {
+                Some(key @ "nameOptional") => sni.key(key),
                 Some(key) => fallbacks.key(key),
                 None => sni.key("forwardIfNoMatch"),
             };
@@ -216,8 +217,12 @@ fn difference(a: &Tls, b: &Tls) -> Option<&'static str> {
         (Tls::Enabled(a), Tls::Enabled(b)) => {
             if a.client_auth != b.client_auth {
                 Some("another `clientAuth`")
-            } else if a.client_ca_files != b.client_ca_files {
-                Some("other `clientCaFiles`")
+            } else if (&a.client_ca, &a.client_certs) != (&b.client_ca, &b.client_certs) {
+                Some("other `clientCaFiles` or `clientCertFiles`")
+            } else if a.crypto != b.crypto {
+                Some("other versions or suites of TLS")
+            } else if a.certificates != b.certificates {
+                Some("other `certificates`")
             } else if a.client_crl_files != b.client_crl_files {
                 Some("other `clientCrlFiles`")
             } else {

@@ -5,17 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificates::Named;
 use super::listen::Listeners;
-use super::{Findings, discovery, files, rule, target};
-use crate::config::checked::{self, Address, Fallbacks, Termination, Tls, UpstreamTls};
+use super::{Findings, crypto, discovery, files, not_empty, rule, target};
+use crate::config::checked::{
+    self, Address, Fallbacks, KeyPair, Pem, Termination, Tls, UpstreamTls,
+};
 use crate::config::document::{self, ClientAuth, LoadBalancing, OnRemoved, Service, Span, TlsMode};
 use crate::config::limits::RETRIES_MAX;
 use crate::config::pattern::Pattern;
 use crate::config::place::Place;
 use crate::diagnostics::{
     ALPN_NOT_OFFERED, AUTH_WITHOUT_TLS, BAD_DURATION, BAD_VALUE, DOMAIN_UNUSED, DUPLICATE_TARGET,
-    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, TLS_IN_TLS, TLS_KEY_IDLE,
+    FORWARD_UNUSED, NO_CERTIFICATE, NO_CLIENT_CA, NO_TARGETS, TLS_IN_TLS, TLS_KEY_IDLE, visible,
 };
+use crate::tls::problem::Problem;
+use crate::tls::trust;
 
 /// What the checks of one service need.
 pub(super) struct Scope<'a, 'f> {
@@ -30,8 +35,10 @@ pub(super) struct Scope<'a, 'f> {
 
 /// What the top level says about TLS.
 pub(super) struct TlsScope {
-    /// There are certificates, or it is not known whether there are.
+    /// There are certificates for all services, or it is not known whether there are.
     pub(super) certified: bool,
+    /// The others.
+    pub(super) named: Named,
     /// The top-level `clientCaFiles`.
     pub(super) client_ca_files: Vec<PathBuf>,
     /// They have a fault of shape.
@@ -113,23 +120,40 @@ impl Scope<'_, '_> {
             );
             self.findings.add(&AUTH_WITHOUT_TLS, &place.key("clientAuth"), message);
         }
-        let (ca_place, crl_place) = (place.key("clientCaFiles"), place.key("clientCrlFiles"));
-        let own = files(service.client_ca_files.as_deref(), dir, &ca_place, self.findings);
+        let crl_place = place.key("clientCrlFiles");
         let crls = files(service.client_crl_files.as_deref(), dir, &crl_place, self.findings);
+        let own = self.trusted_clients(service);
         if auth == ClientAuth::None && auth_known {
-            for (key, given) in
-                [("clientCaFiles", own.is_some()), ("clientCrlFiles", crls.is_some())]
-            {
+            for (key, given) in [
+                ("clientCaFiles", service.client_ca_files.is_some()),
+                ("clientCaPems", service.client_ca_pems.is_some()),
+                ("clientCertFiles", service.client_cert_files.is_some()),
+                ("clientCertPems", service.client_cert_pems.is_some()),
+                ("clientCrlFiles", crls.is_some()),
+            ] {
                 if given {
                     let why = "clients are not asked for a certificate (`clientAuth` is None)";
                     self.idle(key, why, "set `clientAuth` to Want or Need, or remove the key");
                 }
             }
         }
+        let certificates = self.certificates(service.certificates.as_deref());
         let offered = service.alpn.as_deref();
         let alpn = rule::protocols(offered, &place.key("alpn"), self.findings);
         if !ends && tls_known {
             let hint = "set `tls` to Enabled, or remove the key";
+            if service.certificates.is_some() {
+                self.idle("certificates", "none is shown unless TLS ends here", hint);
+            }
+            for (key, given) in [
+                ("tlsMinVersion", service.tls_min_version.is_some()),
+                ("tlsMaxVersion", service.tls_max_version.is_some()),
+                ("cipherSuites", service.cipher_suites.is_some()),
+            ] {
+                if given {
+                    self.idle(key, "TLS is not ended here", hint);
+                }
+            }
             if offered.is_some() {
                 self.idle("alpn", "protocols are agreed on only where TLS ends here", hint);
             }
@@ -145,19 +169,27 @@ impl Scope<'_, '_> {
             TlsMode::PassThrough => return Tls::PassThrough,
             TlsMode::Enabled => {}
         }
-        if !self.tls.certified {
+        if !self.tls.certified && service.certificates.is_none() {
             let message = "`tls` is Enabled, but there is no certificate to show";
             let hint = "\"certificates\": [ { \"certFile\": \"a.pem\", \"keyFile\": \"a.key\" } ] at the \
-                        top level";
+                        top level; those with a `name` are only for services that name them";
             self.findings.add_with(&NO_CERTIFICATE, &place.key("tls"), message, hint);
         }
-        let ca_known = own.is_some() || !self.tls.client_ca_broken;
-        let client_ca_files = own.unwrap_or_else(|| self.tls.client_ca_files.clone());
+        let broken = ["clientCaFiles", "clientCaPems", "clientCertFiles", "clientCertPems"]
+            .iter()
+            .any(|key| self.findings.is_broken_inside(&place.key(key)));
+        let (client_ca, client_certs) = match own {
+            Some(own) => own,
+            None => (self.tls.client_ca_files.iter().cloned().map(Pem::File).collect(), Vec::new()),
+        };
+        let (min, max) = (service.tls_min_version, service.tls_max_version);
+        let suites = service.cipher_suites.as_deref();
+        let crypto = crypto::crypto(min, max, suites, place, self.findings);
         if auth != ClientAuth::None
-            && client_ca_files.is_empty()
-            && ca_known
-            && service.client_ca_files.is_none()
-            && !self.findings.is_broken_inside(&ca_place)
+            && client_ca.is_empty()
+            && service.names_no_clients()
+            && !self.tls.client_ca_broken
+            && !broken
         {
             let message =
                 format!("`clientAuth` is {auth:?}, but no authority is named to verify clients by");
@@ -171,12 +203,63 @@ impl Scope<'_, '_> {
         };
         let asked = client_auth != checked::ClientAuth::None;
         Tls::Enabled(Termination {
+            certificates,
             client_auth,
-            client_ca_files: if asked { client_ca_files } else { Vec::new() },
+            client_ca: if asked { client_ca } else { Vec::new() },
+            client_certs: if asked { client_certs } else { Vec::new() },
+            crypto,
             client_crl_files: crls.unwrap_or_default(),
             alpn: self.offered(service, alpn),
             strict: service.sni.strict,
         })
+    }
+
+    /// The authorities and the certificates of clients that the service names itself; `None`: it names
+    /// none.
+    fn trusted_clients(&mut self, service: &Service) -> Option<(Vec<Pem>, Vec<Pem>)> {
+        if service.names_no_clients() {
+            return None;
+        }
+        let (dir, place, findings) = (self.dir, self.place, &mut *self.findings);
+        let mut both =
+            |files_key, paths, texts_key, list, check: fn(&Pem) -> Result<(), Problem>| {
+                let paths = files(paths, dir, &place.key(files_key), findings).unwrap_or_default();
+                let texts = crypto::texts(list, &place.key(texts_key), findings, check);
+                paths.into_iter().map(Pem::File).chain(texts).collect::<Vec<_>>()
+            };
+        let authorities = both(
+            "clientCaFiles",
+            service.client_ca_files.as_deref(),
+            "clientCaPems",
+            service.client_ca_pems.as_deref(),
+            trust::check_authorities,
+        );
+        let certificates = both(
+            "clientCertFiles",
+            service.client_cert_files.as_deref(),
+            "clientCertPems",
+            service.client_cert_pems.as_deref(),
+            trust::check_leaves,
+        );
+        Some((authorities, certificates))
+    }
+
+    /// The certificates of its own.
+    fn certificates(&mut self, names: Option<&[String]>) -> Vec<KeyPair> {
+        let Some(names) = names else { return Vec::new() };
+        let place = self.place.key("certificates");
+        not_empty(names, &place, self.findings);
+        let mut pairs = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let place = place.index(at);
+            let Some(pair) = self.tls.named.get(name, &place, self.findings) else { continue };
+            if pairs.contains(&pair) {
+                let message = format!("`{}` is listed twice", visible(name));
+                self.findings.add(&BAD_VALUE, &place, message);
+            }
+            pairs.push(pair);
+        }
+        pairs
     }
 
     /// The protocols of the service. A rule that names some offers those of them.
@@ -324,9 +407,11 @@ impl Scope<'_, '_> {
         let mut owned = Vec::new();
         if !sni.enabled {
             let known = !self.findings.is_broken(&outer.key("enabled"));
-            for (key, given) in
-                [("forwardIfNoMatch", sni.forward_if_no_match), ("fallbacks", has_fallback(sni))]
-            {
+            for (key, given) in [
+                ("forwardIfNoMatch", sni.forward_if_no_match),
+                ("fallbacks", has_fallback(sni)),
+                ("nameOptional", sni.name_optional),
+            ] {
                 if given && known {
                     let message = format!("`{key}` has no effect while `sni.enabled` is false");
                     self.findings.add(&FORWARD_UNUSED, &outer.key(key), message);
@@ -358,6 +443,10 @@ impl Scope<'_, '_> {
                            without a name and without a rule go";
             self.findings.add(&FORWARD_UNUSED, &outer.key("forwardIfNoMatch"), message);
         }
+        let no_name_to_first = sni.name_optional && !service.rules.is_empty();
+        if sni.name_optional {
+            self.name_optional(service, &outer.key("nameOptional"));
+        }
         let inner = outer.key("fallbacks");
         for (key, target) in [("noMatch", &written.no_match), ("noName", &written.no_name)] {
             if let Some(target) = target {
@@ -385,7 +474,13 @@ impl Scope<'_, '_> {
                 written.no_match.as_ref(),
                 forward,
             ),
-            no_name: fallback("noName", "without a name", written.no_name.as_ref(), forward),
+            no_name: fallback(
+                "noName",
+                "without a name",
+                written.no_name.as_ref(),
+                forward.filter(|_| !no_name_to_first),
+            ),
+            no_name_to_first,
             not_recognised: fallback(
                 "notRecognised",
                 "of another protocol",
@@ -397,10 +492,35 @@ impl Scope<'_, '_> {
         if forwards && written.no_match.is_none() {
             owned.push(("without a rule for their name", None));
         }
-        if forwards && written.no_name.is_none() {
+        if no_name_to_first && written.no_name.is_none() {
+            owned.push(("without a name", Some("nameOptional")));
+        } else if forwards && written.no_name.is_none() {
             owned.push(("without a name", None));
         }
         (compiled, owned)
+    }
+
+    /// Checks that there is a first rule that takes connections without a name, and nothing else does.
+    fn name_optional(&mut self, service: &Service, place: &Place<'_>) {
+        let rules = self.place.key("rules");
+        if self.findings.is_broken_inside(&rules) {
+            return;
+        }
+        let Some(first) = service.rules.first() else {
+            let message = "`nameOptional` has no effect: there is no rule";
+            self.findings.add(&FORWARD_UNUSED, place, message);
+            return;
+        };
+        if rule::has_conditions(first) {
+            let message = "the first rule has conditions besides its name, which connections without \
+                           a name would get around";
+            let hint = "put a rule without conditions first";
+            self.findings.add_with(&BAD_VALUE, place, message, hint);
+        }
+        if service.sni.fallbacks.as_ref().is_some_and(|fallbacks| fallbacks.no_name.is_some()) {
+            let message = "`fallbacks.noName` already says where connections without a name go";
+            self.findings.add_with(&BAD_VALUE, place, message, "keep one of them");
+        }
     }
 
     /// The targets of a list. `seen` are those that share connections with them.
@@ -418,6 +538,10 @@ impl Scope<'_, '_> {
             };
             let name = matches!(target.address, Address::Name | Address::Srv)
                 .then(|| target.host.trim_end_matches('.').to_ascii_lowercase());
+            if target.address == Address::Reject {
+                targets.push(target);
+                continue;
+            }
             if !seen.insert((target.address.clone(), name, target.port, target.tls.clone())) {
                 let message = "this target is there already: it gets a double share";
                 self.findings.add(&DUPLICATE_TARGET, &place, message);

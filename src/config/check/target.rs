@@ -8,16 +8,17 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 
 use super::service::Scope;
-use super::{Findings, file, key_pair, not_empty, proxy, rule};
+use super::{Findings, certificates, crypto, file, health, not_empty, proxy, rule};
 use crate::config::checked::{self, Address, UpstreamTls};
 use crate::config::document;
-use crate::config::limits::{HOST_BYTES_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
+use crate::config::limits::{HOST_BYTES_MAX, TIER_MAX, UNIX_PATH_BYTES_MAX, WEIGHT_MAX};
 pub(super) use crate::config::networks::ip_literal;
 use crate::config::place::Place;
 use crate::diagnostics::{
     BAD_ADDRESS, BAD_DISCOVERY, BAD_HOST, BAD_VALUE, INSECURE_TARGET, LOOP, MISSING_KEY,
-    TLS_KEY_IDLE,
+    REJECT_KEY_IDLE, TLS_KEY_IDLE,
 };
+use crate::tls::trust;
 
 /// Checks a target. `None` if an error was found.
 pub(super) fn compile(
@@ -25,6 +26,9 @@ pub(super) fn compile(
     place: &Place<'_>,
     scope: &mut Scope<'_, '_>,
 ) -> Option<checked::Target> {
+    if target.reject {
+        return rejecting(target, place, scope.findings);
+    }
     let tls = upstream_tls(target, place, scope);
     let mut compiled = match target.srv.as_deref() {
         Some(name) => records(target, name, place, scope)?,
@@ -32,7 +36,39 @@ pub(super) fn compile(
     };
     compiled.tls = tls?;
     compiled.header = target.proxy_protocol.map_or(scope.send, proxy::send);
+    health::own(target, &mut compiled, place, scope.findings);
     Some(compiled)
+}
+
+/// Checks a target that refuses its share. What else is written of it is refused: whoever wrote it
+/// expects connections to go there.
+fn rejecting(
+    target: &document::Target,
+    place: &Place<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<checked::Target> {
+    let usual = document::Target::default();
+    let keys = [
+        ("host", target.host.is_some()),
+        ("ip", target.ip.is_some()),
+        ("srv", target.srv.is_some()),
+        ("port", target.port != usual.port),
+        ("tls", target.tls),
+        ("tier", target.tier != 0),
+        ("backup", target.backup),
+        ("maxConnections", target.max_connections.is_some()),
+        ("proxyProtocol", target.proxy_protocol.is_some()),
+        ("healthCheck", target.health_check.is_some()),
+    ];
+    let mut sound = true;
+    for (key, _) in keys.iter().filter(|(_, given)| *given) {
+        let message = format!("`{key}` has no effect: the target refuses its connections");
+        findings.add_with(&REJECT_KEY_IDLE, &place.key(key), message, "remove it, or `reject`");
+        sound = false;
+    }
+    without_tls(target, place, findings);
+    let compiled = balanced(target, Arc::from("reject"), Address::Reject, place, findings);
+    sound.then_some(compiled)
 }
 
 /// Checks what all targets of a list have, and how TLS is spoken to those that ask for it. `None` if
@@ -46,6 +82,7 @@ pub(super) fn template(
         ("host", target.host.is_some()),
         ("ip", target.ip.is_some()),
         ("srv", target.srv.is_some()),
+        ("reject", target.reject),
     ];
     for (key, _) in keys.iter().filter(|(_, given)| *given) {
         let message = format!("`{key}` has no effect in a template: the list names the hosts");
@@ -54,16 +91,11 @@ pub(super) fn template(
     let tls = upstream_tls(target, place, scope)?;
     let port = port(target.port, place, scope.findings)?;
     let balanced = balanced(target, Arc::from(""), Address::Name, place, scope.findings);
-    let secure = tls.clone().unwrap_or_else(|| UpstreamTls {
-        server_name: Arc::from(""),
-        ca_file: None,
-        client_certificate: None,
-        pins: Vec::new(),
-        pin_only: false,
-        insecure: false,
-    });
+    let secure = tls.clone().unwrap_or_else(|| UpstreamTls::to(""));
     let header = target.proxy_protocol.map_or(scope.send, proxy::send);
-    Some((checked::Target { port, tls, header, ..balanced }, secure))
+    let mut compiled = checked::Target { port, tls, header, ..balanced };
+    health::own(target, &mut compiled, place, scope.findings);
+    Some((compiled, secure))
 }
 
 /// Checks a name of SRV records.
@@ -142,16 +174,25 @@ fn balanced(
         let hint = "only the ratio of the weights counts";
         findings.add_with(&BAD_VALUE, &place.key("weight"), message, hint);
     }
+    if target.tier > TIER_MAX {
+        let message = format!("the tier {} is more than {TIER_MAX}", target.tier);
+        let hint = "targets of a higher tier are used when none of a lower one can be";
+        findings.add_with(&BAD_VALUE, &place.key("tier"), message, hint);
+    } else if target.backup && target.tier > 1 {
+        let message = format!("`backup` is `tier` 1, and this one has {}", target.tier);
+        findings.add_with(&BAD_VALUE, &place.key("backup"), message, "keep one of them");
+    }
     checked::Target {
         host,
         address,
         port: 0,
         tls: None,
         weight: target.weight,
-        backup: target.backup,
+        tier: target.tier.max(u8::from(target.backup)),
         max_connections: target.max_connections,
         header: checked::SendHeader::Off,
         check: None,
+        own_health: None,
     }
 }
 
@@ -167,16 +208,24 @@ fn upstream_tls(
     }
     let dir = scope.dir;
     let findings = &mut *scope.findings;
-    let ca_file =
-        target.ca_file.as_deref().map(|path| file(path, dir, &place.key("caFile"), findings));
+    let ca = match (target.ca_file.as_deref(), target.ca_pem.as_deref()) {
+        (Some(path), _) => Some(file(path, dir, &place.key("caFile"), findings).into()),
+        (None, Some(text)) => {
+            crypto::pem_text(text, &place.key("caPem"), findings, trust::check_authorities)
+        }
+        (None, None) => None,
+    };
+    if target.ca_file.is_some() && target.ca_pem.is_some() {
+        let message = "`caPem` beside `caFile`: it is one or the other";
+        findings.add_with(&BAD_VALUE, &place.key("caPem"), message, "keep one of them");
+    }
+    let (min, max) = (target.tls_min_version, target.tls_max_version);
+    let crypto = crypto::crypto(min, max, target.cipher_suites.as_deref(), place, findings);
     let certificate = place.key("clientCertificate");
-    let client_certificate = target.client_certificate.as_ref().and_then(|pair| {
-        let Some(cert) = pair.cert_file.as_deref() else {
-            findings.missing(&certificate, "certFile", "a PEM file with the certificate");
-            return None;
-        };
-        Some(key_pair(cert, pair.key_file.as_deref(), dir, &certificate, findings))
-    });
+    let client_certificate = target
+        .client_certificate
+        .as_ref()
+        .and_then(|pair| certificates::shown(pair, &scope.tls.named, dir, &certificate, findings));
     let list = place.key("pinnedPublicKeys");
     let written = target.pinned_public_keys.as_deref().unwrap_or_default();
     if target.pinned_public_keys.is_some() {
@@ -187,7 +236,8 @@ fn upstream_tls(
     verification(target, place, findings);
     Some(Some(UpstreamTls {
         server_name: server_name(target, place, findings)?,
-        ca_file,
+        ca,
+        crypto,
         client_certificate,
         pins,
         pin_only: target.pin_only,
@@ -203,6 +253,10 @@ fn without_tls(target: &document::Target, place: &Place<'_>, findings: &mut Find
     let keys = [
         ("serverName", target.server_name.is_some()),
         ("caFile", target.ca_file.is_some()),
+        ("caPem", target.ca_pem.is_some()),
+        ("tlsMinVersion", target.tls_min_version.is_some()),
+        ("tlsMaxVersion", target.tls_max_version.is_some()),
+        ("cipherSuites", target.cipher_suites.is_some()),
         ("clientCertificate", target.client_certificate.is_some()),
         ("insecureSkipVerify", target.insecure_skip_verify),
         ("pinnedPublicKeys", target.pinned_public_keys.is_some()),
@@ -221,6 +275,7 @@ fn verification(target: &document::Target, place: &Place<'_>, findings: &mut Fin
     if target.insecure_skip_verify {
         let keys = [
             ("caFile", target.ca_file.is_some()),
+            ("caPem", target.ca_pem.is_some()),
             ("pinnedPublicKeys", pinned),
             ("pinOnly", target.pin_only),
         ];
@@ -248,9 +303,12 @@ fn verification(target: &document::Target, place: &Place<'_>, findings: &mut Fin
         let hint = "\"pinnedPublicKeys\": [ \"sha256/…\" ]";
         findings.add_with(&TLS_KEY_IDLE, &place.key("pinOnly"), message, hint);
     }
-    if target.ca_file.is_some() {
-        let message = "`caFile` has no effect: with `pinOnly` the chain is not verified";
-        findings.add_with(&TLS_KEY_IDLE, &place.key("caFile"), message, "keep one of them");
+    for (key, given) in [("caFile", target.ca_file.is_some()), ("caPem", target.ca_pem.is_some())] {
+        if given {
+            let message =
+                format!("`{key}` has no effect: with `pinOnly` the chain is not verified");
+            findings.add_with(&TLS_KEY_IDLE, &place.key(key), message, "keep one of them");
+        }
     }
 }
 
@@ -442,7 +500,7 @@ fn not_ourselves(target: &checked::Target, place: &Place<'_>, scope: &mut Scope<
         Address::Name if target.host.trim_end_matches('.').eq_ignore_ascii_case("localhost") => {
             local
         }
-        Address::Name | Address::Unix(_) | Address::Srv => &[],
+        Address::Name | Address::Unix(_) | Address::Srv | Address::Reject => &[],
     };
     let receiver = addresses.iter().find_map(|ip| scope.listeners.receiver_of(*ip, target.port));
     let Some(receiver) = receiver else {

@@ -24,7 +24,7 @@ impl Events {
     /// How TLS is spoken to those that are on the network.
     pub fn upstreams(&self) -> impl Iterator<Item = &UpstreamTls> {
         self.outputs.iter().filter_map(|output| match output {
-            Output::Http(http) => http.tls.as_ref(),
+            Output::Http(http) => http.tls.as_deref(),
             _ => None,
         })
     }
@@ -40,7 +40,7 @@ pub enum Output {
     /// Each a datagram to the socket of this absolute path.
     Datagram(PathBuf),
     /// POSTed.
-    Http(Http),
+    Http(Box<Http>),
 }
 
 /// See [`Output::File`].
@@ -69,7 +69,7 @@ pub struct Http {
     /// The absolute path of the file with the token.
     pub token_file: Option<PathBuf>,
     /// How TLS is spoken; `None`: not at all.
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
     /// Most events in one POST; at least 1.
     pub batch: usize,
     /// How long an event waits for others.

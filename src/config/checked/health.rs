@@ -9,8 +9,8 @@ use super::{SendHeader, UpstreamTls};
 use crate::config::expectation::Expectation;
 use crate::config::span::Span;
 
-/// `healthCheck` of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `healthCheck` of a service, or of a target. The default looks at nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HealthCheck {
     /// How targets are checked; `None`: they are not, only `passive` counts.
     pub probe: Option<Arc<Probe>>,

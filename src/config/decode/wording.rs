@@ -96,7 +96,7 @@ fn plain(expected: &str) -> &str {
     match expected {
         // Every u16 of the document is a port.
         "u16" => "a port from 1 to 65535",
-        "u32" | "usize" => "a whole number",
+        "u32" | "usize" | "i64" => "a whole number",
         "a nonzero u32" => "a whole number from 1 on",
         "a boolean" => "true or false",
         "a sequence" => "an array",
@@ -146,11 +146,19 @@ pub(super) fn syntax(text: &str, error: &serde_json::Error) -> Diagnostic {
 
 /// How to mend what people most often take for JSON.
 fn syntax_hint(text: &str, line: usize, column: usize, what: &str) -> Option<&'static str> {
-    let at = text.lines().nth(line.checked_sub(1)?)?.as_bytes();
+    let whole = text.lines().nth(line.checked_sub(1)?)?;
+    let at = whole.as_bytes();
     let here = at.get(column.saturating_sub(1)).copied();
     match here {
         Some(b'/' | b'#') => Some("JSON has no comments"),
         Some(b'\'') => Some("JSON wants double quotes"),
+        // Web pages and word processors make these of straight ones.
+        Some(0x80..) if whole.contains(['“', '”', '„', '‟', '‘', '’', '«', '»']) => {
+            Some("the quotes are typographic: JSON wants straight ones, \"")
+        }
+        Some(b':') if what.contains("expected `,` or `]`") => {
+            Some("a key stands in an array: is the object that it belongs to closed too early?")
+        }
         Some(b'}' | b']') if what.contains("trailing comma") => {
             Some("remove the comma before it: JSON has no trailing commas")
         }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Limits};
-use crate::config::values;
+use super::{Access, Limits, Span};
+use crate::config::{limits, values};
 
 /// An address that containers' labels may name. It is listened on whether or not one does.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -104,6 +104,19 @@ pub struct Tyk {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub certificate_dir: Option<PathBuf>,
+    /// A PEM file of the authorities that the certificates of `tls://` targets must come from, instead
+    /// of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The gateway's configuration (`tyk.conf`), of which `ports_whitelist`, `uptime_tests`,
+    /// `security`, `listen_address`, `service_discovery`, `proxy_ssl_*` and the TLS settings of
+    /// `http_server_options` count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
+    /// The proxies in front, which tell by a PROXY header who a client is where a definition sets
+    /// `enable_proxy_protocol`: networks. Left out: private networks. Nobody else can connect there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_proxies: Option<Vec<String>>,
 }
 
 /// Sōzune's configuration.
@@ -163,6 +176,11 @@ pub struct Kubernetes {
     pub gateway_class: String,
     /// The ingress class whose `TCPIngress`es are served.
     pub ingress_class: String,
+    /// Where clients reach the proxy, for the status of gateways: IP addresses, or host names. Left
+    /// out: the environment's `POD_IP`, else the address that this machine reaches the cluster from.
+    pub status_addresses: Vec<String>,
+    /// Which of several proxies writes statuses. All of them serve.
+    pub leader_election: LeaderElection,
 }
 
 impl Default for Kubernetes {
@@ -172,6 +190,33 @@ impl Default for Kubernetes {
             kubeconfig: None,
             gateway_class: "thalweg".into(),
             ingress_class: "thalweg".into(),
+            status_addresses: Vec::new(),
+            leader_election: LeaderElection::default(),
+        }
+    }
+}
+
+/// The `Lease` that the proxies of a cluster hold by turns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaderElection {
+    /// Its namespace. Left out: that of the pod, or of the kubeconfig's context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1))]
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// How long after the leader's last word another takes over. The leader renews it every 2/15 of
+    /// this time, and leads no more when it could not for 2/3 of it. Whole seconds, at least one.
+    pub lease_duration: Span,
+}
+
+impl Default for LeaderElection {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            name: "thalweg".into(),
+            lease_duration: Span(limits::LEASE_DURATION_DEFAULT),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::sources::{Document, Further, Main, Owner, Source};
 use crate::config::{Loaded, compose};
+use crate::diagnostics::Declarer;
 
 fn main(text: &Value) -> Main {
     Main { place: "/etc/t.json".into(), text: text.to_string().into(), dir: "/etc".into() }
@@ -49,7 +50,7 @@ fn a_fault_costs_the_service_that_has_it_and_names_its_place() {
     let errors: Vec<_> = loaded.diagnostics.iter().filter(|it| it.is_error()).collect();
     let [error] = &*errors else { panic!("{errors:#?}") };
     assert_eq!((error.code, error.line, &*error.path), ("E103", Some(7), "items[1]"));
-    assert_eq!((error.file.as_deref(), error.provider.as_deref()), (Some("bad.yaml"), Some("tyk")));
+    assert_eq!((error.file.as_deref(), error.provider), (Some("bad.yaml"), Declarer::named("tyk")));
     assert!(error.message.contains("(`tls` of the native form)"), "{}", error.message);
     assert!(!error.refuses());
 }
@@ -100,4 +101,23 @@ fn many_that_do_not_go_together_end_in_bounded_time() {
     let loaded = load(&open(&[]), &more);
     assert_eq!(served(&loaded), ["s0"]);
     assert_eq!(loaded.left_out.len(), 199);
+}
+
+#[test]
+fn a_broken_certificate_of_a_provider_costs_who_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.pem");
+    std::fs::write(&broken, "no certificate").unwrap();
+    let mut shows = service("shows", 2);
+    shows["tls"] = json!("Enabled");
+    shows["certificates"] = json!(["one"]);
+    let documents = vec![declared(&shows), declared(&service("plain", 3))];
+    let certificates =
+        serde_json::from_value(json!([{ "name": "one", "certFile": broken }])).unwrap();
+    let owner = Owner::Provider("tyk".into());
+    let source = Source { documents, certificates, ..Source::empty(owner) };
+    let loaded = compose(main(&open(&[])), Further::Given(&[source]), None);
+    assert_eq!(served(&loaded), ["plain"]);
+    let told = loaded.diagnostics.iter().any(|it| it.file.as_deref() == broken.to_str());
+    assert!(told, "{:#?}", loaded.diagnostics);
 }

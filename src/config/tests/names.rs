@@ -197,7 +197,7 @@ fn fallbacks_by_reason() {
     let hosts = |sni: &str| {
         let members = format!("\"sni\": {{ \"enabled\": true, {sni} }}");
         let fallbacks = good(&one(&members)).services.pop().expect("one service").fallbacks;
-        let Fallbacks { no_match, no_name, not_recognised, silent } = fallbacks;
+        let Fallbacks { no_match, no_name, not_recognised, silent, .. } = fallbacks;
         [no_match, no_name, not_recognised, silent]
             .map(|target| target.map_or("-".to_owned(), |target| target.host.to_string()))
             .join(" ")

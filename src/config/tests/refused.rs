@@ -259,6 +259,21 @@ fn one_fault_at_the_top() {
         ),
         (r#""providers": { "tik": {} }"#, "E101", "providers.tik"),
         (r#""providers": { "docker": { "endpoint": "x" } }"#, "E106", "providers.docker.endpoint"),
+        (
+            r#""providers": { "kubernetes": { "statusAddresses": ["192.0.2.3", "no name"] } }"#,
+            "E106",
+            "providers.kubernetes.statusAddresses[1]",
+        ),
+        (
+            r#""providers": { "kubernetes": { "leaderElection": { "name": "Lease" } } }"#,
+            "E106",
+            "providers.kubernetes.leaderElection.name",
+        ),
+        (
+            r#""providers": { "kubernetes": { "leaderElection": { "leaseDuration": "1500ms" } } }"#,
+            "E106",
+            "providers.kubernetes.leaderElection.leaseDuration",
+        ),
         (r#""addresses": {}"#, "E140", "addresses"),
         (r#""tunnel": {}"#, "E140", "tunnel"),
         (r#""endpoints": []"#, "E140", "endpoints"),

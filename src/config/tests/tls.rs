@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::checked::{CertificateSource, ClientAuth, KeyPair, Termination, UpstreamTls};
+use crate::config::checked::{
+    CertificateSource, ClientAuth, Crypto, KeyPair, Termination, UpstreamTls,
+};
 
 /// How the service with these members ends TLS.
 fn termination(members: &str) -> Termination {
@@ -54,9 +56,7 @@ fn certificates_of_the_contract() {
     let top = r#"{ "certificates": [ { "certFile": "a.pem", "keyFile": "a.key" },
         { "directory": "certs.d" }, { "certFile": "/b.pem" } ], "clientCaFiles": [ "clients-ca.pem" ],"#;
     let checked = good(&one("\"tls\": \"Enabled\"").replacen('{', top, 1));
-    let pair = |cert: &str, key: &str| {
-        CertificateSource::Pair(KeyPair { cert_file: cert.into(), key_file: key.into() })
-    };
+    let pair = |cert: &str, key: &str| CertificateSource::Pair(KeyPair::files(cert, key));
     let expected = [
         pair("/etc/thalweg/a.pem", "/etc/thalweg/a.key"),
         CertificateSource::Directory("/etc/thalweg/certs.d".into()),
@@ -68,8 +68,11 @@ fn certificates_of_the_contract() {
 #[test]
 fn defaults_of_a_service_that_ends_tls() {
     let expected = Termination {
+        certificates: vec![],
         client_auth: ClientAuth::None,
-        client_ca_files: vec![],
+        client_ca: vec![],
+        client_certs: vec![],
+        crypto: Crypto::default(),
         client_crl_files: vec![],
         alpn: vec![],
         strict: false,
@@ -81,8 +84,9 @@ fn defaults_of_a_service_that_ends_tls() {
 fn whom_client_certificates_must_come_from() {
     let files = |members: &str| {
         let members = format!("\"tls\": \"Enabled\", \"clientAuth\": \"Need\"{members}");
-        let Termination { client_ca_files, client_crl_files, .. } = termination(&members);
-        (client_ca_files, client_crl_files)
+        let Termination { client_ca, client_crl_files, .. } = termination(&members);
+        let files: Vec<_> = client_ca.iter().map(|pem| pem.place().to_owned()).collect();
+        (files, client_crl_files)
     };
     let path = |name: &str| PathBuf::from("/etc/thalweg").join(name);
     assert_eq!(files(""), (vec![path("ca.pem")], vec![]));
@@ -116,14 +120,7 @@ fn protocols_offered_are_those_of_the_rule_that_the_service_has() {
 
 #[test]
 fn tls_to_a_target() {
-    let plain = UpstreamTls {
-        server_name: "db".into(),
-        ca_file: None,
-        client_certificate: None,
-        pins: vec![],
-        pin_only: false,
-        insecure: false,
-    };
+    let plain = UpstreamTls::to("db");
     assert_eq!(upstream(r#""host": "DB.""#), plain);
     let name = |members: &str| upstream(members).server_name.to_string();
     assert_eq!(name(r#""host": "db", "ip": "10.0.0.1""#), "db");
@@ -136,9 +133,9 @@ fn tls_to_a_target() {
         r#""host": "db", "caFile": "ca.pem", "clientCertificate": { "certFile": "c.pem" },
            "pinnedPublicKeys": ["sha256/ABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmqu8zd7v8="]"#,
     );
-    assert_eq!(full.ca_file, Some("/etc/thalweg/ca.pem".into()));
+    assert_eq!(full.ca, Some(PathBuf::from("/etc/thalweg/ca.pem").into()));
     let both = PathBuf::from("/etc/thalweg/c.pem");
-    let pair = KeyPair { cert_file: both.clone(), key_file: both };
+    let pair = KeyPair::files(&both, &both);
     assert_eq!(full.client_certificate, Some(pair));
     assert_eq!((full.pins.len(), full.pin_only, full.insecure), (1, false, false));
 }

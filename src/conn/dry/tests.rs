@@ -84,17 +84,19 @@ proptest! {
             "RoundRobin", "WeightedRoundRobin", "LeastConnections", "PowerOfTwo", "SourceHash",
             "Random", "First",
         ]),
-        targets in prop::collection::vec((0_u32..4, any::<bool>(), 1_u32..3), 1..5),
+        targets in prop::collection::vec((0_u32..4, 0_u8..3, 1_u32..3), 1..5),
+        rejected in 0_u32..3,
         down in prop::collection::vec(any::<bool>(), 5),
         source in any::<u32>(),
     ) {
         let list: Vec<String> = targets
             .iter()
             .zip(1..)
-            .map(|((weight, backup, most), at)| format!(
-                r#"{{ "host": "10.0.0.{at}", "weight": {weight}, "backup": {backup},
+            .map(|((weight, tier, most), at)| format!(
+                r#"{{ "host": "10.0.0.{at}", "weight": {weight}, "tier": {tier},
                      "maxConnections": {most} }}"#
             ))
+            .chain([format!(r#"{{ "reject": true, "weight": {rejected} }}"#)])
             .collect();
         let text = format!(
             r#"{{ "id": "a", "port": 1, "loadBalancing": "{balancing}",

@@ -163,7 +163,7 @@ impl Walk<'_> {
         let entry = shown
             .and_then(|key| tls.store.entries().iter().find(|entry| Arc::ptr_eq(&entry.key, &key)));
         if let Some(entry) = entry {
-            let file = entry.files.cert_file.display().to_string();
+            let file = entry.files.cert.place().display().to_string();
             let why = format!("{file}, for {}", entry.names.join(", "));
             route.steps.push(Step { what: "certificate".into(), matched: true, why });
             route.certificate = Some(file);
@@ -219,6 +219,11 @@ impl Walk<'_> {
                     return Err(Ending::us(At::Connect, Cause::TargetsFull));
                 }
                 pick::Choice::Full | pick::Choice::None => break,
+                pick::Choice::Rejected => {
+                    let why = "rejected: one with `reject` is due for its share".into();
+                    route.steps.push(Step { what: "target".into(), matched: false, why });
+                    return Err(Ending::us(At::Pick, Cause::Rejected));
+                }
             };
             tried.add(index);
             let Some(target) = pool.targets.get(index) else { break };
@@ -273,7 +278,8 @@ impl Walk<'_> {
                 Table::File => "Unknown".into(),
             },
             weight: target.weight,
-            backup: target.backup,
+            backup: target.tier > 0,
+            tier: target.tier,
             connections: report.connections,
             max_connections: target.max_connections.map(std::num::NonZeroU32::get),
         }

@@ -18,7 +18,11 @@ fn snapshot(balancing: &str, targets: &[&str]) -> Snapshot {
             "rules": [ {{ "targets": [ {} ] }} ] }} ] }}"#,
         targets.join(",")
     );
-    let loaded = crate::config::load_text(&text, Path::new("/"));
+    of_text(&text)
+}
+
+fn of_text(text: &str) -> Snapshot {
+    let loaded = crate::config::load_text(text, Path::new("/"));
     let checked = loaded.checked.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
     let kept = Kept::default();
     kept.snapshot(1, &checked.services, &Found::new(), &Material::default(), HashSet::new())
@@ -253,7 +257,117 @@ fn a_target_that_goes_down_moves_only_its_own_clients() {
     assert_eq!((0..2000).map(of).collect::<Vec<_>>(), before, "they come back");
 }
 
+#[test]
+fn tiers_follow_each_other() {
+    for way in WAYS {
+        let snapshot = snapshot(
+            way,
+            &[r#", "tier": 9"#, r#", "tier": 2"#, "", r#", "weight": 0"#, r#", "tier": 2"#],
+        );
+        let pool = pool(&snapshot);
+        assert_eq!(*pool.tiers, [0, 2, 9]);
+        assert_eq!(counts(pool, 100)[2], 100, "{way}");
+        judge(pool, &[true, true, false, true, true]);
+        let counted = counts(pool, 100);
+        assert_eq!((counted[0], counted[1] + counted[4]), (0, 100), "{way}");
+        judge(pool, &[true, false, false, true, false]);
+        assert_eq!(counts(pool, 100)[0], 100, "{way}");
+        judge(pool, &[false; 5]);
+        assert_eq!(choose(pool, client(1), &Tried::default()), Choice::None, "{way}");
+    }
+    let none_low = snapshot("RoundRobin", &[r#", "tier": 3"#, r#", "backup": true"#]);
+    assert_eq!(counts(pool(&none_low), 10), [0, 10], "a pool need not begin with tier 0");
+}
+
+/// A pool in which the rejecting targets have these weights, the others those.
+fn rejecting(way: &str, rejects: &[u32], others: &[u32]) -> Snapshot {
+    let rejects = rejects.iter().map(|weight| format!(r#"{{"reject": true, "weight": {weight}}}"#));
+    let others = (1..).zip(others).map(|(port, weight)| {
+        format!(r#"{{"host": "10.0.0.1", "port": {port}, "weight": {weight}}}"#)
+    });
+    let list: Vec<String> = rejects.chain(others).collect();
+    let list = list.join(",");
+    of_text(&format!(
+        r#"{{"services": [{{"id": "a", "port": 7000, "loadBalancing": "{way}",
+            "rules": [{{"targets": [{list}]}}]}}]}}"#
+    ))
+}
+
+/// How many of so many connections are refused, and how many find no target.
+fn refused(pool: &Pool, clients: u32) -> (u32, u32) {
+    let (mut rejected, mut none) = (0, 0);
+    for number in 0..clients {
+        match choose_first(pool, client(number)) {
+            Choice::Target(index) => pool.targets[index].release(),
+            Choice::Rejected => rejected += 1,
+            Choice::None => none += 1,
+            Choice::Full => panic!("nothing is full"),
+        }
+    }
+    (rejected, none)
+}
+
+#[test]
+fn the_share_of_those_that_refuse_is_exact_whatever_the_others_are() {
+    for way in WAYS {
+        let snapshot = rejecting(way, &[1, 2], &[4, 5]);
+        let pool = pool(&snapshot);
+        assert_eq!(pool.targets.len(), 2, "it is no target");
+        let (rejected, all) = if way == "RoundRobin" { (2, 4) } else { (3, 12) };
+        for up in [[true, true], [true, false], [false, false]] {
+            judge(pool, &up);
+            let wanted = if up == [false; 2] { 10 * (all - rejected) } else { 0 };
+            assert_eq!(refused(pool, 10 * all), (10 * rejected, wanted), "{way} {up:?}");
+        }
+        judge(pool, &[true; 2]);
+        let mut tried = Tried::default();
+        tried.add(0);
+        for _ in 0..20 {
+            assert_eq!(
+                choose(pool, None, &tried),
+                Choice::Target(1),
+                "{way}: a retry is not refused"
+            );
+            pool.targets[1].release();
+        }
+    }
+    let turns = |rejects: &[u32], others: &[u32]| -> Vec<bool> {
+        let snapshot = rejecting("WeightedRoundRobin", rejects, others);
+        (0..8).map(|at| choose_first(pool(&snapshot), client(at)) == Choice::Rejected).collect()
+    };
+    let (yes, no) = (true, false);
+    assert_eq!(turns(&[1], &[3]), [no, no, no, yes, no, no, no, yes], "one at a time");
+    assert_eq!(turns(&[1], &[]), [yes; 8]);
+    assert_eq!(turns(&[7], &[0]), [yes; 8]);
+    assert_eq!(turns(&[0], &[3]), [no; 8]);
+}
+
+#[test]
+fn higher_tiers_take_nothing_of_the_share_that_is_refused() {
+    let text = r#"{"services": [{"id": "a", "port": 7000, "rules": [{"targets": [
+        {"reject": true}, {"host": "10.0.0.1"}, {"host": "10.0.0.2", "tier": 4}]}]}]}"#;
+    assert_eq!(refused(pool(&of_text(text)), 100), (50, 0));
+}
+
 proptest::proptest! {
+    /// Of every round exactly as many are refused as the weights say.
+    #[test]
+    fn rounds_are_exact(
+        way in 0_usize..7,
+        rejects in proptest::collection::vec(0_u32..50, 1..4),
+        others in proptest::collection::vec(0_u32..50, 0..4),
+        rounds in 1_u32..4,
+    ) {
+        let snapshot = rejecting(WAYS[way], &rejects, &others);
+        let sum = |weights: &[u32]| -> u32 {
+            let plain = WAYS[way] == "RoundRobin";
+            weights.iter().map(|weight| if plain { *weight.min(&1) } else { *weight }).sum()
+        };
+        let (rejected, all) = (sum(&rejects), sum(&rejects) + sum(&others));
+        let (got, _) = refused(pool(&snapshot), all * rounds);
+        proptest::prop_assert_eq!(got, rejected * rounds);
+    }
+
     /// However targets come and go between choices: what is chosen could be, and nothing is refused
     /// that could be served.
     #[test]
@@ -273,12 +387,14 @@ proptest::proptest! {
                 Choice::Target(index) => {
                     let target = &pool.targets[index];
                     proptest::prop_assert!(target.state.is_up());
-                    let primary = pool.targets.iter().filter(able).any(|target| !target.backup);
-                    proptest::prop_assert!(!target.backup || !primary);
+                    let primary = pool.targets.iter().filter(able).any(|target| target.tier == 0);
+                    proptest::prop_assert!(target.tier == 0 || !primary);
                     target.release();
                 }
                 Choice::None => proptest::prop_assert!(!pool.targets.iter().any(|it| able(&it))),
-                Choice::Full => proptest::prop_assert!(false, "nothing is full"),
+                Choice::Full | Choice::Rejected => {
+                    proptest::prop_assert!(false, "nothing is full, and nobody refused");
+                }
             }
         }
     }

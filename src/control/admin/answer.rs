@@ -21,7 +21,7 @@ use super::targets::services;
 use super::{Outcome, View};
 use crate::config::checked::Rule;
 use crate::config::limits;
-use crate::config::snapshot::since_1970;
+use crate::config::snapshot::{Service, since_1970};
 use crate::tls::store::Entry;
 
 /// An error, in Otoroshi's form.
@@ -229,6 +229,9 @@ pub(super) async fn ready(State(view): State<Arc<View>>) -> Response {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Certificate {
+    /// What services and targets call it; one without is that of all services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Arc<str>>,
     file: String,
     names: Vec<Box<str>>,
     subject: String,
@@ -246,8 +249,14 @@ pub(super) async fn certificates(State(view): State<Arc<View>>) -> Response {
     let snapshot = view.process.snapshot.load_full();
     let ending: Vec<_> =
         services(&snapshot).into_iter().filter(|service| service.tls.is_some()).collect();
-    let row = |entry: &Arc<Entry>| Certificate {
-        file: entry.files.cert_file.display().to_string(),
+    let shows = |service: &Service, entry: &Arc<Entry>| {
+        let own = service.tls.as_ref().map_or(&[][..], |tls| tls.store.entries());
+        own.iter().any(|own| own.sha256 == entry.sha256)
+            && service.spec.rules.iter().any(|rule| may_show(rule, entry))
+    };
+    let row = |(name, entry): (Option<&Arc<str>>, &Arc<Entry>)| Certificate {
+        name: name.cloned(),
+        file: entry.files.cert.place().display().to_string(),
         names: entry.names.clone(),
         subject: entry.subject.clone(),
         issuer: entry.issuer.clone(),
@@ -256,11 +265,11 @@ pub(super) async fn certificates(State(view): State<Arc<View>>) -> Response {
         sha256: entry.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
         serves_services: ending
             .iter()
-            .filter(|service| service.spec.rules.iter().any(|rule| may_show(rule, entry)))
+            .filter(|service| shows(service, entry))
             .map(|service| Arc::clone(&service.spec.id))
             .collect(),
     };
-    Json(material.store.entries().iter().map(row).collect::<Vec<_>>()).into_response()
+    Json(material.certificates().map(row).collect::<Vec<_>>()).into_response()
 }
 
 /// Whether a rule takes clients that ask for one of the certificate's names.

@@ -309,11 +309,12 @@ fn of_lists(text: &mut Text, view: &View) {
 
 fn of_certificates(text: &mut Text, view: &View) {
     let material = view.material.load();
-    let entries = material.store.entries();
     let file = |path: &std::path::Path| path.display().to_string();
     // A directory may name a file that is named by itself too.
-    let files: BTreeMap<String, i64> =
-        entries.iter().map(|it| (file(&it.files.cert_file), it.not_after)).collect();
+    let files: BTreeMap<String, i64> = material
+        .certificates()
+        .map(|(_, it)| (file(it.files.cert.place()), it.not_after))
+        .collect();
     text.family(&families::CERTIFICATE_EXPIRY);
     files.iter().for_each(|(file, not_after)| text.sample(&[file], not_after));
 }

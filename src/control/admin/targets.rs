@@ -22,7 +22,9 @@ struct Row<'a> {
     target: &'a str,
     addresses: Vec<String>,
     weight: u32,
+    /// Its tier is not the lowest.
     backup: bool,
+    tier: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<u32>,
     health: Report,
@@ -82,7 +84,8 @@ fn rows<'a>(service: &'a Service) -> impl Iterator<Item = Row<'a>> {
             target: &target.label,
             addresses: addresses(target),
             weight: target.weight,
-            backup: target.backup,
+            backup: target.tier > 0,
+            tier: target.tier,
             max_connections: target.max_connections.map(std::num::NonZeroU32::get),
             draining: health.draining,
             health,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::config::checked::{AdminTls, CertificateSource, ClientAuth, Termination};
+use crate::config::checked::{AdminTls, CertificateSource, ClientAuth, Crypto, Pem, Termination};
 use crate::diagnostics::Severity;
 use crate::tls::material::{self, Material};
 
@@ -16,8 +16,11 @@ pub(super) fn config(wanted: &AdminTls) -> Result<Arc<ServerConfig>, String> {
     let say = |what: &dyn std::fmt::Display| format!("TLS of the admin API: {what}");
     let asks = !wanted.client_ca_files.is_empty();
     let termination = Termination {
+        certificates: Vec::new(),
         client_auth: if asks { ClientAuth::Need } else { ClientAuth::None },
-        client_ca_files: wanted.client_ca_files.clone(),
+        client_ca: wanted.client_ca_files.iter().cloned().map(Pem::File).collect(),
+        client_certs: Vec::new(),
+        crypto: Crypto::default(),
         client_crl_files: Vec::new(),
         alpn: vec![Arc::from("http/1.1")],
         strict: false,

@@ -139,7 +139,7 @@ fn target(query: &Query, entry: &Value) -> Result<FoundTarget, String> {
         Some(None) | None => None,
     };
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
-    Ok(FoundTarget { host: host.into(), port, weight, backup: false, secure })
+    Ok(FoundTarget { host: host.into(), port, weight, tier: 0, secure })
 }
 
 /// The first place, and of an array its first element.

@@ -5,6 +5,7 @@
 //! The files of the system are read again when they have changed, which is looked for before each
 //! question.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
@@ -355,14 +356,19 @@ fn srv_targets(records: &[RData]) -> Vec<FoundTarget> {
         RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => Some(srv),
         _ => None,
     });
-    let first = records.clone().map(|srv| srv.priority).min();
+    // Each priority is a tier; of more than there are tiers the rest are one.
+    let priorities: BTreeSet<u16> = records.clone().map(|srv| srv.priority).collect();
+    let tier_of = |priority| {
+        let lower = priorities.range(..priority).count();
+        u8::try_from(lower).unwrap_or(u8::MAX).min(limits::TIER_MAX)
+    };
     let mut targets: Vec<FoundTarget> = records
         .map(|srv| FoundTarget {
             host: Arc::from(srv.target.to_lowercase().to_ascii()),
             port: Some(srv.port),
             // Weight 0 is «hardly any» there, and none here.
             weight: Some(u32::from(srv.weight).max(1)),
-            backup: Some(srv.priority) != first,
+            tier: tier_of(srv.priority),
             secure: false,
         })
         .collect();
@@ -374,7 +380,7 @@ fn srv_targets(records: &[RData]) -> Vec<FoundTarget> {
         sound.is_ok()
     });
     // The order of an answer means nothing; of two records for one place the preferred one counts.
-    targets.sort_by(|a, b| (a.backup, a).cmp(&(b.backup, b)));
+    targets.sort_by(|a, b| (a.tier, a).cmp(&(b.tier, b)));
     let mut seen = std::collections::HashSet::new();
     targets.retain(|target| seen.insert((Arc::clone(&target.host), target.port)));
     targets.truncate(limits::FOUND_MAX);
@@ -464,15 +470,20 @@ mod tests {
             srv(10, 60, 5432, "DB-2.example.com."),
             srv(10, 0, 5432, "db-1.example.com."),
             srv(20, 1, 5432, "db-2.example.com."),
+            srv(30, 1, 5432, "far.example.com."),
         ]);
         let read: Vec<_> =
-            found.iter().map(|it| (&*it.host, it.weight.unwrap(), it.backup)).collect();
+            found.iter().map(|it| (&*it.host, it.weight.unwrap(), it.tier)).collect();
         let expected = [
-            ("db-1.example.com.", 1, false),
-            ("db-2.example.com.", 60, false),
-            ("spare.example.com.", 5, true),
+            ("db-1.example.com.", 1, 0),
+            ("db-2.example.com.", 60, 0),
+            ("spare.example.com.", 5, 1),
+            ("far.example.com.", 1, 2),
         ];
         assert_eq!(read, expected);
+        let many: Vec<_> = (0..40).map(|at| srv(at, 1, 1, &format!("h{at}.test."))).collect();
+        let tiers: Vec<u8> = srv_targets(&many).iter().map(|it| it.tier).collect();
+        assert!(tiers.is_sorted() && tiers.last() == Some(&limits::TIER_MAX));
         assert!(srv_targets(&[srv(0, 0, 0, ".")]).is_empty());
         // As TLS names it; and what is no host is left out.
         let idn = srv_targets(&[srv(0, 0, 1, "xn--mnchen-3ya.example.")]);

@@ -3,12 +3,17 @@ use std::fs;
 use rcgen::{ExtendedKeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, Error, HandshakeKind, ProtocolVersion};
 
 use super::*;
+use crate::config::checked::Crypto;
 use crate::diagnostics::Severity;
 use crate::tls::identity::Identity;
+use crate::tls::provider::provider;
 use crate::tls::testing::{Authority, DAY, INTERMEDIATE, Made, Shaken, pin, shake, valid, write};
+
+mod named;
 
 /// A directory with an authority in `ca.pem`, and a server of it in `server.pem`.
 struct Room {
@@ -32,13 +37,16 @@ impl Room {
 
     fn sources(&self) -> Vec<CertificateSource> {
         let (cert_file, key_file) = (self.path("server.pem"), self.path("server.key"));
-        vec![CertificateSource::Pair(KeyPair { cert_file, key_file })]
+        vec![CertificateSource::Pair(KeyPair::files(cert_file, key_file))]
     }
 
     fn termination(&self, client_auth: ClientAuth) -> Termination {
         Termination {
+            certificates: Vec::new(),
             client_auth,
-            client_ca_files: vec![self.path("ca.pem")],
+            client_ca: vec![self.path("ca.pem").into()],
+            client_certs: Vec::new(),
+            crypto: Crypto::default(),
             client_crl_files: Vec::new(),
             alpn: Vec::new(),
             strict: false,
@@ -46,14 +54,7 @@ impl Room {
     }
 
     fn upstream(&self) -> UpstreamTls {
-        UpstreamTls {
-            server_name: "server.test".into(),
-            ca_file: Some(self.path("ca.pem")),
-            client_certificate: None,
-            pins: Vec::new(),
-            pin_only: false,
-            insecure: false,
-        }
+        UpstreamTls { ca: Some(self.path("ca.pem").into()), ..UpstreamTls::to("server.test") }
     }
 
     fn load(&self, termination: &Termination, upstream: &UpstreamTls) -> Material {
@@ -396,16 +397,16 @@ fn trust_that_cannot_be_read_is_an_error_told_once() {
     let room = Room::new();
     let missing = |name: &str| {
         let mut termination = room.termination(ClientAuth::Need);
-        termination.client_ca_files.push(room.path(name));
+        termination.client_ca.push(room.path(name).into());
         termination.client_crl_files.push(room.path("none.crl"));
         termination
     };
     let terminations = [missing("none.pem"), missing("none.pem"), {
         let mut other = missing("none.pem");
-        other.client_ca_files.remove(0);
+        other.client_ca.remove(0);
         other
     }];
-    let upstream = UpstreamTls { ca_file: Some(room.path("none.pem")), ..room.upstream() };
+    let upstream = UpstreamTls { ca: Some(room.path("none.pem").into()), ..room.upstream() };
     let (material, problems) =
         Material::load(&room.sources(), terminations.iter(), [&upstream].into_iter(), None);
     let files: Vec<_> = problems
@@ -508,7 +509,7 @@ fn clients_that_prefer_the_hybrid_exchange_get_it_without_another_round_trip() {
     let (ours, name) = material.client_config(&upstream).unwrap();
     let mut groups = (*provider()).clone();
     groups.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519];
-    let file = Authorities::read(&room.path("ca.pem")).unwrap();
+    let file = Authorities::read(&room.path("ca.pem").into()).unwrap();
     let mut modern = ClientConfig::builder_with_provider(Arc::new(groups))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
@@ -609,7 +610,7 @@ fn two_files_that_change_places_are_a_change() {
         let files =
             [write(room.dir.path(), "a.pem", a.pem()), write(room.dir.path(), "b.pem", b.pem())];
         let services = files.map(|file| Termination {
-            client_ca_files: vec![file],
+            client_ca: vec![file.into()],
             ..room.termination(ClientAuth::Need)
         });
         let none = std::iter::empty();

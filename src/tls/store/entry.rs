@@ -77,10 +77,10 @@ impl Entry {
         before: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, Problem> {
         let max = limits::CERTIFICATE_FILE_BYTES_MAX;
-        let chain = pem::read(&files.cert_file, max)?;
-        let key = match files.key_file == files.cert_file {
+        let chain = pem::bytes(&files.cert, max)?;
+        let key = match files.key == files.cert {
             true => chain.clone(),
-            false => pem::read(&files.key_file, max)?,
+            false => pem::bytes(&files.key, max)?,
         };
         let mut content = Sha256::new();
         content.update(sha256(&chain));
@@ -89,8 +89,8 @@ impl Entry {
         if let Some(before) = before.filter(|before| before.content == content) {
             return Ok(Arc::clone(before));
         }
-        let chain = pem::certificates(&files.cert_file, &chain)?;
-        let key = pem::private_key(&files.key_file, &key)?;
+        let chain = pem::certificates(files.cert.place(), &chain)?;
+        let key = pem::private_key(files.key.place(), &key)?;
         Self::build(files, chain, key, content).map(Arc::new)
     }
 
@@ -100,7 +100,7 @@ impl Entry {
         key: PrivateKeyDer<'static>,
         content: [u8; 32],
     ) -> Result<Self, Problem> {
-        let path = &files.cert_file;
+        let path = files.cert.place();
         if chain.len() > limits::CHAIN_MAX {
             let what = format!("has {} certificates; a chain has few", chain.len());
             return Err(Problem::error(path, what)
@@ -120,7 +120,7 @@ impl Entry {
             return Err(Problem::error(path, "holds no certificate"));
         };
         let signer = provider().key_provider.load_private_key(key).map_err(|error| {
-            Problem::error(&files.key_file, format!("the private key cannot be used: {error}"))
+            Problem::error(files.key.place(), format!("the private key cannot be used: {error}"))
                 .hint("RSA from 2048 bits, ECDSA with P-256, P-384 or P-521, and Ed25519 can be")
         })?;
         let schemes: Vec<_> =
@@ -131,7 +131,7 @@ impl Entry {
         {
             let what = format!(
                 "the private key in {} does not belong to this certificate",
-                files.key_file.display()
+                files.key.place().display()
             );
             return Err(Problem::error(path, what)
                 .hint("the leaf must come first in the file; replace both files together"));
@@ -176,7 +176,7 @@ impl Entry {
 
     /// What is odd about it now.
     pub(in crate::tls) fn remarks(&self, now: i64, problems: &mut Vec<Problem>) {
-        let path = &self.files.cert_file;
+        let path = self.files.cert.place();
         let day = 24 * 3600;
         let soon = i64::try_from(limits::EXPIRY_WARNING.as_secs()).unwrap_or(i64::MAX);
         let left = self.not_after.saturating_sub(now);

@@ -43,13 +43,13 @@ impl Loading<'_> {
     }
 
     fn take(&mut self, entry: Arc<Entry>) {
-        let path = &entry.files.cert_file;
+        let path = entry.files.cert.place();
         if let Some(first) = self.seen.get(&entry.sha256) {
             let what = format!("is the same certificate as in {}", first.display());
             self.problems.push(Problem::info(path, what).hint("remove one of the two"));
             return;
         }
-        self.seen.insert(entry.sha256, path.clone());
+        self.seen.insert(entry.sha256, path.to_owned());
         entry.remarks(self.now, &mut self.problems);
         self.entries.push(entry);
     }
@@ -63,10 +63,10 @@ impl Loading<'_> {
                 let mut kept: Vec<_> = self
                     .before
                     .values()
-                    .filter(|entry| entry.files.cert_file.parent() == Some(directory))
+                    .filter(|entry| entry.files.cert.place().parent() == Some(directory))
                     .map(|entry| Arc::clone(entry))
                     .collect();
-                kept.sort_by(|one, other| one.files.cert_file.cmp(&other.files.cert_file));
+                kept.sort_by(|one, other| one.files.cert.place().cmp(other.files.cert.place()));
                 let problem = if kept.is_empty() { problem } else { problem.kept() };
                 self.problems.push(problem);
                 kept.into_iter().for_each(|entry| self.take(entry));
@@ -88,24 +88,23 @@ impl Loading<'_> {
                     None => continue,
                 },
             };
-            self.pair(&KeyPair { cert_file: cert_file.clone(), key_file }, Severity::Warn);
+            self.pair(&KeyPair::files(cert_file, key_file), Severity::Warn);
         }
     }
 
     /// Where the key of a certificate is that has no file `stem.key` beside it; `None` if it is not
     /// to be served.
     fn without_key(&mut self, cert_file: &Path, apart: PathBuf) -> Option<PathBuf> {
-        let apart = KeyPair { cert_file: cert_file.to_owned(), key_file: apart };
-        if self.before.contains_key(&apart) {
-            return Some(apart.key_file); // its key went missing
+        if self.before.contains_key(&KeyPair::files(cert_file, apart.clone())) {
+            return Some(apart); // its key went missing
         }
         let is_pem = has_extension(cert_file, "pem");
-        let together = KeyPair { key_file: cert_file.to_owned(), ..apart };
-        if is_pem && self.before.contains_key(&together) {
-            return Some(together.key_file);
+        let together = cert_file.to_owned();
+        if is_pem && self.before.contains_key(&KeyPair::files(cert_file, cert_file)) {
+            return Some(together);
         }
         match pem::read(cert_file, limits::CERTIFICATE_FILE_BYTES_MAX) {
-            Ok(bytes) if is_pem && pem::has_private_key(&bytes) => return Some(together.key_file),
+            Ok(bytes) if is_pem && pem::has_private_key(&bytes) => return Some(together),
             Ok(_) => {
                 let what = "has no private key beside it and is not served";
                 self.problems.push(

@@ -4,7 +4,7 @@ use rcgen::{PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 
 use super::entry::normal;
 use super::*;
-use crate::config::checked::KeyPair;
+use crate::config::checked::{KeyPair, Pem};
 use crate::config::limits;
 use crate::tls::testing::{Authority, DAY, Made, valid, write};
 
@@ -153,7 +153,7 @@ fn a_key_of_another_certificate_is_an_error_that_names_both() {
     let problem = only(&problems);
     assert_eq!((problem.source, problem.severity, problem.kept), (Some(0), Severity::Error, false));
     let said = problem.to_string();
-    assert!(said.starts_with(&format!("{}: the private key in", files.cert_file.display())));
+    assert!(said.starts_with(&format!("{}: the private key in", files.cert.place().display())));
     assert!(said.contains("a.key does not belong to this certificate; the leaf must"), "{said}");
 }
 
@@ -331,10 +331,10 @@ fn only_regular_files_of_sound_size_are_read() {
     let ca = Authority::new("ca");
     let mut files = ca.issue(&["a.test"]).write(dir.path(), "a");
     let max = limits::CERTIFICATE_FILE_BYTES_MAX;
-    fs::File::options().write(true).open(&files.key_file).unwrap().set_len(max + 1).unwrap();
+    fs::File::options().write(true).open(files.key.place()).unwrap().set_len(max + 1).unwrap();
     let (_, problems) = Store::load(&pairs(std::slice::from_ref(&files)), None);
     assert!(only(&problems).what.contains("more than 4 MiB"));
-    files.key_file = "/dev/zero".into();
+    files.key = Pem::File("/dev/zero".into());
     let (_, problems) = Store::load(&pairs(&[files]), None);
     assert!(only(&problems).what.contains("not a regular file"));
 }

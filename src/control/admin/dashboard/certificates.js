@@ -26,6 +26,7 @@ export function certificatesView() {
       { label: 'Subject', text: (row) => row.subject, by: (row) => row.subject, cls: 'wrap' },
       { label: 'Issuer', text: (row) => row.issuer, by: (row) => row.issuer, cls: 'wrap' },
       { label: 'Services', text: (row) => (row.servesServices ?? []).join(', '), cls: 'wrap' },
+      { label: 'Name', text: (row) => row.name ?? '', by: (row) => row.name ?? '' },
       { label: 'File', text: (row) => row.file, by: (row) => row.file, cls: 'mono wrap' },
       { label: 'SHA-256', text: (row) => `${row.sha256.slice(0, 16)}…`, cls: 'mono' },
     ],

@@ -19,7 +19,7 @@ export const targetText = (target) => {
   if (target.srv) return `srv ${target.srv}`;
   const host = target.host ?? target.ip ?? '?';
   const where = host.startsWith?.('unix:') ? host : `${host.includes?.(':') ? `[${host}]` : host}:${target.port ?? 8080}`;
-  return [where, target.ip && target.host && `at ${target.ip}`, target.tls && 'TLS', target.backup && 'backup', target.weight !== undefined && target.weight !== 1 && `weight ${target.weight}`].filter(Boolean).join(', ');
+  return [where, target.ip && target.host && `at ${target.ip}`, target.tls && 'TLS', target.reject && 'refuses', target.backup && 'backup', target.tier && `tier ${target.tier}`, target.weight !== undefined && target.weight !== 1 && `weight ${target.weight}`].filter(Boolean).join(', ');
 };
 
 const conditions = (rule) => [

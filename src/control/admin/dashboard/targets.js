@@ -39,7 +39,7 @@ function detail(row) {
       facts([
         ['Service', row.service], ['Rule', row.rule], ['Addresses', (row.addresses ?? []).join(', ')], ['State', row.draining ? `${health.status}, draining` : health.status],
         ['Since', health.since && when(health.since)], ['Changes', count(health.changes)], ['Connections', count(health.connections)],
-        ['Weight', row.weight], ['Backup', row.backup ? 'yes' : 'no'], ['Share', `${health.share} %`], ['Most connections', row.maxConnections],
+        ['Weight', row.weight], ['Tier', row.tier], ['Share', `${health.share} %`], ['Most connections', row.maxConnections],
         ['Checks passed', health.checked ? count(health.passed) : 'never checked'], ['Checks failed', count(health.failed)],
         ['Last check', health.lastCheck && `${when(health.lastCheck)}, took ${span(health.took)}`],
         ['Ejected', health.ejections ? `${plural(health.ejections, 'time')}${health.ejectedUntil ? `, until ${when(health.ejectedUntil)}` : ''}` : null],
@@ -71,7 +71,7 @@ export function targetTable(of) {
       { label: 'In', num: true, text: (row) => byteRate(rates(row).bytesIn), by: (row) => rates(row).bytesIn },
       { label: 'Out', num: true, text: (row) => byteRate(rates(row).bytesOut), by: moved },
       { label: 'Share', num: true, text: (row) => `${row.health?.share ?? '–'} %` },
-      { label: 'Weight', num: true, text: (row) => `${row.weight}${row.backup ? ' backup' : ''}`, by: (row) => row.weight },
+      { label: 'Weight', num: true, text: (row) => `${row.weight}${row.tier ? ` tier ${row.tier}` : ''}`, by: (row) => row.weight },
       { label: 'Checks', num: true, text: (row) => (row.health?.checked ? `${count(row.health.passed)} / ${count(row.health.failed)}` : 'none') },
       { label: '', name: 'Drain', cls: 'changes', make: (row) => button('', () => {
         const now = node(row);
