@@ -89,12 +89,12 @@ pub fn load_after(path: &Path, inventory: &Inventory, before: Option<&Material>)
 /// Checks a main file together with further sources, and reads the files that they name.
 pub fn compose(main: Main, further: Further<'_>, before: Option<&Material>) -> Loaded {
     let mut diagnostics = Vec::new();
-    let composed = Composed::of(&main, further, &mut diagnostics);
+    let composed = Composed::of(&main, further, before, &mut diagnostics);
     let material = match &composed.checked {
         Some(checked) => {
             let (material, problems) = load_material(checked, before);
             diagnostics.extend(problems.iter().map(material_finding));
-            coverage::check(checked, &material.store, &mut diagnostics);
+            coverage::check(checked, &material, &mut diagnostics);
             material
         }
         None => Material::default(),
@@ -107,7 +107,7 @@ pub fn compose(main: Main, further: Further<'_>, before: Option<&Material>) -> L
 pub fn load_text(text: &str, dir: &Path) -> Loaded {
     let main = Main { place: "".into(), text: text.into(), dir: dir.to_owned() };
     let mut diagnostics = Vec::new();
-    let composed = Composed::of(&main, Further::Given(&[]), &mut diagnostics);
+    let composed = Composed::of(&main, Further::Given(&[]), None, &mut diagnostics);
     composed.finish(Some(main), Material::default(), diagnostics)
 }
 

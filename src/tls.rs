@@ -15,7 +15,8 @@ pub mod record;
 pub mod relay;
 pub mod session;
 pub mod store;
+pub mod suites;
 pub mod trust;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -244,6 +244,7 @@ fn help() {
     for command in [
         "run",
         "check",
+        "doctor",
         "plan",
         "explain",
         "schema",
@@ -310,6 +311,7 @@ fn certificates(value: &Value, dir: &Path) {
     }
     value.get("caFile").iter().for_each(|name| write(name, &pem));
     names(&value["clientCaFiles"]).iter().for_each(|name| write(name, &pem));
+    names(&value["clientCertFiles"]).iter().for_each(|name| write(name, &pem));
     names(&value["clientCrlFiles"]).iter().for_each(|name| write(name, &revocations()));
     match value {
         Value::Object(members) => members.values().for_each(|value| certificates(value, dir)),

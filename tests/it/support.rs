@@ -11,6 +11,7 @@ pub mod certs;
 pub mod config;
 pub mod data;
 pub mod dns;
+pub mod dockerd;
 pub mod events;
 pub mod hole;
 pub mod http;

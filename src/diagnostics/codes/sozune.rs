@@ -78,7 +78,7 @@ codes! {
         "proxy: { tcp: [ { name: postgres, listen: 5432 } ] }"
     ALLOW_LIST_EMPTY "E332" Error "an allow list without a valid entry"
         "None of the entries of `ip_allow_list` is an address or a network. The listener is not opened: \
-         it was meant for few, and must not be open to all. (A list without entries allows everybody.)"
+         it was meant for few, and must not be open to all. A list without entries allows everybody."
         "ip_allow_list: [\"94.23.3.96\", \"172.16.0.0/12\"]"
     ROUTE_TO_ITSELF "E333" Error "a route that leads back to the proxy"
         "The container has no address of its own, and the port on 127.0.0.1 is one that the proxy listens \
