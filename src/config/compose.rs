@@ -34,7 +34,7 @@ impl Composed {
         before: Option<&Material>,
         found: &mut Vec<Diagnostic>,
     ) -> Self {
-        let Some(mut base) = decode::decode(&main.text, found) else { return Self::default() };
+        let Some(base) = decode::decode(&main.text, found) else { return Self::default() };
         let whitelist = Whitelist::of(&base.document, &base.tree, found);
         let (mut sources, files) = gather(main, &base, further, found);
         for source in &mut sources {
@@ -45,11 +45,13 @@ impl Composed {
         }
         let mut composed = Self { sources, files, ..Self::default() };
         let mut out = HashSet::new();
+        // A second round is rare, and reads the text again: a copy would cost every time.
+        let again = || decode::decode(&main.text, &mut Vec::new()).unwrap_or_default();
+        let mut first = Some(base);
         for round in 0_usize.. {
             let mut here = Vec::new();
-            // Only providers are tried more than once.
             let last = round >= limits::COMPOSE_ROUNDS_MAX || !composed.may_be_left_out(&out);
-            let decoded = if last { std::mem::take(&mut base) } else { base.clone() };
+            let decoded = first.take().unwrap_or_else(again);
             let attempt =
                 Attempt::new(main, decoded, &composed.sources, &out, &whitelist, &mut here);
             let bad = attempt.bad(&here);
@@ -59,7 +61,7 @@ impl Composed {
                 (composed.checked, composed.origins) = (Some(attempt.checked), attempt.origins);
                 return composed;
             }
-            let leave = composed.which_to_leave_out(main, &base, &whitelist, &bad, round);
+            let leave = composed.which_to_leave_out(main, again(), &whitelist, &bad, round);
             for finding in here {
                 let document = attempt.origins.further(&finding).and_then(|it| it.document);
                 if document.is_some_and(|document| leave.contains(&document)) {
@@ -82,7 +84,7 @@ impl Composed {
     fn which_to_leave_out(
         &self,
         main: &Main,
-        base: &Decoded,
+        mut bare: Decoded,
         whitelist: &Whitelist,
         bad: &[(usize, usize)],
         round: usize,
@@ -93,7 +95,6 @@ impl Composed {
             .enumerate()
             .flat_map(|(at, source)| (0..source.documents.len()).map(move |it| (at, it)))
             .collect();
-        let mut bare = base.clone();
         bare.without_services();
         let is_bad_alone = |document: &&(usize, usize)| {
             let others = all.iter().copied().filter(|it| it != *document).collect();

@@ -499,6 +499,8 @@ impl Served {
         }
         // Services that leave a port to others.
         going.iter().filter(|(addr, _)| wanted.contains_key(addr)).for_each(|(_, end)| close(end));
+        // Changes may come faster than ticks.
+        self.free_retired();
         self.retired.push(old);
         self.checked = checked;
         let (material, since) = material;

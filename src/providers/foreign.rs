@@ -133,9 +133,9 @@ fn file(path: &Path, found: &mut Vec<Diagnostic>) -> Option<File> {
     match read::text_within(path, limits::FOREIGN_BYTES_MAX) {
         Ok((text, dir)) => Some(File { place, dir, text }),
         Err(fault) => {
-            let mut finding = Diagnostic::new(&FOREIGN_FILE, "", fault.message).in_file(&place);
-            (finding.line, finding.hint) = (fault.line, fault.hint);
-            found.push(finding);
+            let hint = "check it under `providers`; a relative path starts at the main file";
+            let finding = Diagnostic::new(&FOREIGN_FILE, "", fault.message).in_file(&place);
+            found.push(finding.at_line(fault.line).hint(hint));
             None
         }
     }
